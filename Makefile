@@ -1,0 +1,50 @@
+# `make` alone lists the targets. Everything but the first creation of .venv works without a network.
+PYTHON ?= python3
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+CODE := $(wildcard data_prep rl multimodal recipes tests)
+BENCH ?= $(basename $(notdir $(filter-out %/__init__.py,$(wildcard tests/bench/[a-z]*.py))))
+
+# Tests, benchmarks and the quickstart use only what is in the repository: never ask the Hub.
+OFFLINE := HF_HUB_OFFLINE=1
+# Every test worker (and every process that it launches) computes on one core; more would only compete.
+PYTEST := $(OFFLINE) OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-all lint format bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
+	touch $@
+
+.venv: $(VENV)/installed  ## create or update the virtual environment (the other targets do it themselves)
+
+quickstart: $(VENV)/installed  ## from problems to a reasoner on the small world, on a CPU
+	$(OFFLINE) $(BIN)/python recipes/quickstart.py
+
+test: $(VENV)/installed  ## the default tests (CPU, under 20 minutes on 2 cores)
+	$(PYTEST) -m "not slow and not gpu and not vllm and not real_data and not real_model"
+
+test-all: $(VENV)/installed  ## all tests; those that lack a GPU, data or a model skip themselves and say so
+	$(PYTEST)
+
+lint: $(VENV)/installed  ## ruff and mypy, changing nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(CODE)
+
+format: $(VENV)/installed  ## apply ruff's fixes and formatting
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed  ## all benchmarks, or one: make bench BENCH=sft
+	@for name in $(BENCH); do echo "== tests.bench.$$name"; $(OFFLINE) $(BIN)/python -m tests.bench.$$name || exit 1; done
+
+clean:  ## remove caches and build products (outputs/ and .venv stay)
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

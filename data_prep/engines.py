@@ -1,0 +1,90 @@
+"""Sampling continuations of prompts from a model: in process, with transformers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm.auto import tqdm
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A continuation of `n_tokens` tokens. `finish_reason`: `stop` (an end token) or `length` (cut at the limit)."""
+
+    text: str
+    n_tokens: int
+    finish_reason: str
+
+
+class TransformersEngine:
+    """Batched generation with a causal language model of transformers.
+
+    `device`: by default the accelerator if there is one. `dtype`: a torch dtype's name, or `auto` for the weights' own.
+    """
+
+    def __init__(self, model: str, dtype: str = "auto", device: str | None = None, batch_size: int = 64):
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        self.device = device or (accelerator.type if accelerator else "cpu")
+        self.tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self.model = AutoModelForCausalLM.from_pretrained(model, dtype=dtype).to(self.device).eval()
+        self.batch_size = batch_size
+
+    def chat_prompt(self, problem: str, system: str | None = None) -> str:
+        """The text that the model continues when it is asked this."""
+        messages = [{"role": "user", "content": problem}]
+        if system:
+            messages.insert(0, {"role": "system", "content": system})
+        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        n: int = 1,
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> list[list[Completion]]:
+        """`n` continuations of each prompt, in the prompts' order. Temperature 0 is greedy.
+
+        Prompts are sorted by length, so that batches carry little padding. The same call gives the same result on the
+        same hardware.
+        """
+        import torch
+
+        if not prompts:
+            return []
+        torch.manual_seed(seed)
+        ids = self.tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
+        jobs = sorted((i for i in range(len(prompts)) for _ in range(n)), key=lambda i: -len(ids[i]))
+        results: list[list[Completion]] = [[] for _ in prompts]
+        decoding: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        if temperature > 0:
+            decoding = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+        ends = self.model.generation_config.eos_token_id
+        ends = {ends} if isinstance(ends, int) else set(ends or [self.tokenizer.eos_token_id])
+        with tqdm(total=len(jobs), desc="sampling", unit=" responses", disable=None) as bar, torch.inference_mode():
+            for start in range(0, len(jobs), self.batch_size):
+                batch = jobs[start : start + self.batch_size]
+                inputs = self.tokenizer.pad({"input_ids": [ids[i] for i in batch]}, return_tensors="pt").to(self.device)
+                output = self.model.generate(
+                    **inputs,
+                    **decoding,
+                    max_new_tokens=max_new_tokens,
+                    eos_token_id=sorted(ends),
+                    pad_token_id=self.tokenizer.pad_token_id,
+                )
+                for i, row in zip(batch, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
+                    stop = next((j for j, token in enumerate(row) if token in ends), None)
+                    kept = row if stop is None else row[:stop]
+                    text = self.tokenizer.decode(kept, skip_special_tokens=True)
+                    reason = "length" if stop is None else "stop"
+                    results[i].append(Completion(text, len(kept) + (stop is not None), reason))
+                bar.update(len(batch))
+        return results

@@ -1,0 +1,36 @@
+"""Compares answers with Math-Verify in a process of its own: JSON pairs `[gold, answer]` in, verdicts out.
+
+Math-Verify may run for minutes on hostile input and can only be stopped from outside, so whoever talks to this process
+kills it when an answer does not come. Its own time-outs are off: they work by signals.
+"""
+
+import json
+import logging
+import sys
+
+
+def main() -> None:
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+
+    logging.disable(logging.CRITICAL)
+    targets = [LatexExtractionConfig(), ExprExtractionConfig()]
+
+    def parsed(text: str) -> list:
+        return parse(f"\\boxed{{{text}}}", extraction_config=targets, parsing_timeout=None)
+
+    for line in sys.stdin:
+        gold, answer = json.loads(line)
+        try:
+            truth = parsed(gold)
+            if not truth:
+                verdict = "unverifiable"
+            else:
+                # The gold goes first: the comparison is not symmetric.
+                verdict = "right" if verify(truth, parsed(answer), timeout_seconds=None) else "wrong"
+        except Exception:  # whatever it raises on such text, the answer was not shown to be right
+            verdict = "wrong"
+        print(verdict, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,347 @@
+"""Problems of the small world: short arithmetic stories whose every step is known.
+
+Two families. *relations*: people own things, each amount is given by another one ("Bob has 5 more apples than Ann"),
+sentences are shuffled. *chain*: one number is changed again and again ("Start with 14. Add 5."). Four knobs of
+difficulty move independently: `depth` (dependent steps), `distractors` (sentences that do not matter),
+`operand_size` (digits) and `rarity` (how often a step uses a rare operation or an inverted phrasing).
+
+Wordings come in two disjoint sets, `train` and `test`: a held-out problem uses no sentence frame that a training
+problem uses. The base checkpoints have met all wordings, one sentence at a time.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any, Literal
+
+Split = Literal["train", "dev", "test"]
+Operation = Literal["plus", "minus", "times", "divide", "sum", "remainder"]
+
+# fmt: off
+NAMES = [
+    "Ann", "Bob", "Cara", "Dan", "Eva", "Finn", "Gina", "Hugo", "Ida", "Jack", "Kim", "Leo",
+    "Mia", "Ned", "Olga", "Paul", "Quinn", "Rosa", "Sam", "Tina", "Uma", "Vera", "Will", "Zoe",
+]
+THINGS = ["apples", "coins", "pens", "books", "shells", "cards", "stamps", "beads", "nuts", "eggs", "keys", "cups"]
+# fmt: on
+FRACTIONS = {2: "half", 3: "a third", 4: "a quarter", 5: "a fifth"}
+COMMON: tuple[Operation, ...] = ("plus", "minus", "times", "divide")
+
+# family -> operation -> (common wordings, rare wordings); each a dict by template set. {X} is the amount that the
+# sentence defines, {Y} (and {Z}) what it is defined by, {k} a number, {F} a fraction in words, {T} the things.
+Wordings = dict[str, dict[str, list[str]]]
+RELATION: dict[Operation, Wordings] = {
+    "plus": {
+        "common": {
+            "train": ["{X} has {k} more {T} than {Y}.", "{X} owns as many {T} as {Y} and {k} on top."],
+            "test": ["Compared with {Y}, {X} has {k} extra {T}."],
+        },
+        "rare": {
+            "train": ["{Y} has {k} fewer {T} than {X}."],
+            "test": ["{Y} would need {k} additional {T} to match {X}."],
+        },
+    },
+    "minus": {
+        "common": {
+            "train": ["{X} has {k} fewer {T} than {Y}.", "{X} owns as many {T} as {Y} but {k} are missing."],
+            "test": ["Compared with {Y}, {X} lacks {k} {T}."],
+        },
+        "rare": {
+            "train": ["{Y} has {k} more {T} than {X}."],
+            "test": ["{X} would need {k} additional {T} to match {Y}."],
+        },
+    },
+    "times": {
+        "common": {
+            "train": ["{X} has {k} times as many {T} as {Y}.", "{X} owns the {T} of {Y} {k} times over."],
+            "test": ["For each of the {T} of {Y}, {X} has {k}."],
+        },
+        "rare": {
+            "train": ["The {T} of {X} make {k} piles, each as large as what {Y} has."],
+            "test": ["{Y} has only one in {k} of the {T} of {X}."],
+        },
+    },
+    "divide": {
+        "common": {
+            "train": ["{X} has {F} as many {T} as {Y}.", "{X} owns {F} of the number of {T} of {Y}."],
+            "test": ["The {T} of {X} come to {F} of what {Y} has."],
+        },
+        "rare": {
+            "train": ["{Y} has {k} times as many {T} as {X}."],
+            "test": ["For each of the {T} of {X}, {Y} has {k}."],
+        },
+    },
+    "sum": {
+        "rare": {
+            "train": ["{X} has as many {T} as {Y} and {Z} together."],
+            "test": ["Put together, {Y} and {Z} own just what {X} owns in {T}."],
+        },
+    },
+    "remainder": {
+        "rare": {
+            "train": ["{Y} packs the {T} in bags of {k}, and {X} has as many as are left over."],
+            "test": ["After boxes of {k} are filled from the {T} of {Y}, the rest is what {X} has."],
+        },
+    },
+}
+CHAIN: dict[Operation, Wordings] = {
+    "plus": {
+        "common": {"train": ["Add {k}.", "Increase it by {k}."], "test": ["Put {k} more on it."]},
+        "rare": {"train": ["Undo a loss of {k}."], "test": ["Reverse a drop of {k}."]},
+    },
+    "minus": {
+        "common": {"train": ["Subtract {k}.", "Take away {k}."], "test": ["Reduce it by {k}."]},
+        "rare": {"train": ["Undo a gain of {k}."], "test": ["Reverse a rise of {k}."]},
+    },
+    "times": {
+        "common": {"train": ["Multiply by {k}.", "Make it {k} times as large."], "test": ["Scale it up by {k}."]},
+        "rare": {"train": ["Undo a cut to one part in {k}."], "test": ["Reverse a split by {k}."]},
+    },
+    "divide": {
+        "common": {"train": ["Divide by {k}.", "Make it {k} times as small."], "test": ["Scale it down by {k}."]},
+        "rare": {"train": ["Cut it to one part in {k}."], "test": ["Split it by {k}."]},
+    },
+    "remainder": {
+        "rare": {
+            "train": ["Keep the remainder after dividing by {k}."],
+            "test": ["Throw out full groups of {k} and keep the rest."],
+        },
+    },
+}
+START = {
+    "relations": {
+        "train": ["{X} has {k} {T}.", "{X} owns {k} {T}."],
+        "test": ["In the bag of {X} there are {k} {T}."],
+    },
+    "chain": {"train": ["Start with {k}.", "Take the number {k}."], "test": ["Begin at {k}."]},
+}
+QUESTION = {
+    "relations": {
+        "train": ["How many {T} does {X} have?", "Find the number of {T} that {X} owns."],
+        "test": ["What number of {T} belongs to {X}?"],
+    },
+    "chain": {"train": ["What is the result?", "Which number comes out?"], "test": ["What do you end up with?"]},
+}
+CHAIN_NOISE = {
+    "train": ["The room has {k} chairs.", "Do not add {k}.", "It is day {k} of the trip."],
+    "test": ["A poster shows the number {k}.", "Nobody takes away {k}."],
+}
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """Difficulty of one problem.
+
+    `depth`: dependent steps, >= 1. `distractors`: sentences that do not matter. `operand_size`: 1, 2 or 3 digits.
+    `rarity`: chance in [0, 1] that a step uses a rare operation or a rare (inverted) wording.
+    """
+
+    depth: int
+    distractors: int
+    operand_size: int
+    rarity: float
+
+
+# A band is a range for each knob; ranges overlap in depth, so that a depth in the test set occurs in every band's
+# neighbour and bands differ in more than length.
+BANDS: dict[str, dict[str, Sequence[int] | Sequence[float]]] = {
+    "easy": {"depth": (2, 3), "distractors": (0, 1), "operand_size": (1, 2), "rarity": (0.0,)},
+    "medium": {"depth": (3, 4, 5), "distractors": (1, 2), "operand_size": (2,), "rarity": (0.2,)},
+    "hard": {"depth": (5, 6, 7), "distractors": (2, 3), "operand_size": (3,), "rarity": (0.35,)},
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One amount: `name` = `operation` of `sources` (names of earlier amounts) and the number `k`; `value` its truth.
+
+    The first step of a problem has operation None and the given number as `k`. In the chain family the names are
+    x0, x1, ... and do not appear in the text.
+    """
+
+    name: str
+    operation: Operation | None
+    sources: tuple[str, ...]
+    k: int | None
+    value: int
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem with its truth. `steps` in the order of dependence, the last one is asked for; `sentences` as shown."""
+
+    family: Literal["relations", "chain"]
+    sentences: tuple[str, ...]
+    question: str
+    steps: tuple[Step, ...]
+    knobs: Knobs
+    band: str
+    split: str
+    things: str
+
+    @property
+    def text(self) -> str:
+        return " ".join((*self.sentences, self.question))
+
+    @property
+    def answer(self) -> str:
+        return str(self.steps[-1].value)
+
+
+def apply(operation: Operation, a: int, b: int) -> int:
+    """Result of an operation on two numbers; `divide` is exact here, `remainder` is a mod b."""
+    match operation:
+        case "plus" | "sum":
+            return a + b
+        case "minus":
+            return a - b
+        case "times":
+            return a * b
+        case "divide":
+            return a // b
+        case "remainder":
+            return a % b
+
+
+def draw_operand(operation: Operation, value: int, operand_size: int, rng: Random) -> int | None:
+    """A number `k` so that `operation(value, k)` is a natural number within the operand size's range, or None."""
+    limit = (20, 99, 999)[operand_size - 1]
+    largest = (9, 60, 500)[operand_size - 1]
+    match operation:
+        case "plus":
+            high = min(largest, limit - value)
+        case "minus":
+            high = min(largest, value - 1)
+        case "times":
+            choices = [k for k in (2, 3, 4, 5) if value * k <= limit and value > 1]
+            return rng.choice(choices) if choices else None
+        case "divide":
+            choices = [k for k in (2, 3, 4, 5) if value % k == 0 and value // k > 1]
+            return rng.choice(choices) if choices else None
+        case "remainder":
+            choices = [k for k in range(3, 10) if value > k and value % k]
+            return rng.choice(choices) if choices else None
+        case _:
+            return None
+    low = max(2, high // 8)  # "add 2" is no three-digit operation
+    return rng.randint(low, high) if high >= low else None
+
+
+def draw_step(
+    family: str,
+    names: list[str],
+    values: dict[str, int],
+    knobs: Knobs,
+    wording: str,
+    last: bool,
+    things: str,
+    rng: Random,
+) -> Step:
+    """Draws the step that defines `names[len(values)]` from the amounts known so far."""
+    table = RELATION if family == "relations" else CHAIN
+    known = list(values)
+    source, name = known[-1], names[len(known)]
+    while True:
+        rare = rng.random() < knobs.rarity
+        if rare:
+            operation = rng.choice([op for op in table if not (last and op == "remainder")])
+        else:
+            operation = rng.choice(COMMON)
+        sources: tuple[str, ...] = (source,)
+        k = None
+        if operation == "sum":
+            limit = (20, 99, 999)[knobs.operand_size - 1]
+            partners = [other for other in known[:-1] if values[other] + values[source] <= limit]
+            if not partners:
+                continue
+            sources = (source, rng.choice(partners))
+            value = values[source] + values[sources[1]]
+        else:
+            k = draw_operand(operation, values[source], knobs.operand_size, rng)
+            if k is None:
+                continue
+            value = apply(operation, values[source], k)
+        template = rng.choice(table[operation]["rare" if rare else "common"][wording])
+        sentence = template.format(X=name, Y=sources[0], Z=sources[-1], k=k, F=FRACTIONS.get(k or 0), T=things)
+        return Step(name, operation, sources, k, value, sentence)
+
+
+def draw_distractors(
+    family: str, problem_names: list[str], spare_names: list[str], knobs: Knobs, wording: str, things: str, rng: Random
+) -> list[str]:
+    """Sentences that do not matter: other things of the same people, amounts of people nobody asks for, noise."""
+    sentences = []
+    owners = rng.sample(problem_names, len(problem_names))  # each owns other things at most once: no contradictions
+    for _ in range(knobs.distractors):
+        k = rng.randint(2, (20, 99, 999)[knobs.operand_size - 1])
+        if family == "chain":
+            sentences.append(rng.choice(CHAIN_NOISE[wording]).format(k=k))
+        elif owners and rng.random() < 0.5:
+            other = rng.choice([t for t in THINGS if t != things])
+            sentences.append(rng.choice(START["relations"][wording]).format(X=owners.pop(), k=k, T=other))
+        else:
+            operation = rng.choice(COMMON)
+            k = rng.randint(2, 5) if operation in ("times", "divide") else k
+            sentences.append(
+                rng.choice(RELATION[operation]["common"][wording]).format(
+                    X=spare_names.pop(), Y=rng.choice(problem_names), k=k, F=FRACTIONS.get(k), T=things
+                )
+            )
+    return sentences
+
+
+def draw_problem(knobs: Knobs, wording: str, rng: Random, band: str = "", split: str = "") -> Problem:
+    """Draws one problem. The answer never stands in the text as a number, so copying scores nothing."""
+    while True:
+        family: Literal["relations", "chain"] = "relations" if rng.random() < 0.6 else "chain"
+        things = rng.choice(THINGS)
+        names = rng.sample(NAMES, knobs.depth + 1 + knobs.distractors)
+        spare = names[knobs.depth + 1 :]
+        names = names[: knobs.depth + 1] if family == "relations" else [f"x{i}" for i in range(knobs.depth + 1)]
+        low, high = ((3, 15), (12, 80), (101, 600))[knobs.operand_size - 1]
+        k = rng.randint(low, high)
+        steps = [Step(names[0], None, (), k, k, rng.choice(START[family][wording]).format(X=names[0], k=k, T=things))]
+        values = {names[0]: k}
+        for i in range(knobs.depth):
+            step = draw_step(family, names, values, knobs, wording, i == knobs.depth - 1, things, rng)
+            steps.append(step)
+            values[step.name] = step.value
+        sentences = [step.sentence for step in steps]
+        if family == "relations":
+            sentences += draw_distractors(family, names, spare, knobs, wording, things, rng)
+            rng.shuffle(sentences)
+        else:
+            for noise in draw_distractors(family, names, spare, knobs, wording, things, rng):
+                sentences.insert(rng.randint(1, len(sentences)), noise)
+        question = rng.choice(QUESTION[family][wording]).format(X=names[-1], T=things)
+        problem = Problem(family, tuple(sentences), question, tuple(steps), knobs, band, split, things)
+        shown = "".join(c if c.isdigit() else " " for c in problem.text).split()
+        if problem.answer not in shown:
+            return problem
+
+
+def draw_knobs(band: str, rng: Random) -> Knobs:
+    """Knobs of a problem of the band, each drawn by itself."""
+    ranges = BANDS[band]
+    return Knobs(
+        depth=int(rng.choice(ranges["depth"])),
+        distractors=int(rng.choice(ranges["distractors"])),
+        operand_size=int(rng.choice(ranges["operand_size"])),
+        rarity=float(rng.choice(ranges["rarity"])),
+    )
+
+
+def problems(split: Split, seed: int = 0, bands: Sequence[str] = tuple(BANDS), **fixed: Any) -> Iterator[Problem]:
+    """Endless stream of problems, bands in turn; problem i depends on (seed, split, i) alone.
+
+    `split`: `train` and `dev` share wordings, `test` has its own. `fixed` pins knobs, e.g. `depth=4`.
+    """
+    wording = "test" if split == "test" else "train"
+    i = 0
+    while True:
+        rng = Random(f"small-world/{seed}/{split}/{i}")
+        band = bands[i % len(bands)]
+        knobs = replace(draw_knobs(band, rng), **fixed)
+        yield draw_problem(knobs, wording, rng, band, split)
+        i += 1

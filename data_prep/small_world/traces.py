@@ -1,0 +1,256 @@
+"""Responses of the small world: Long-CoT traces, code-augmented steps and short answers, and what is wrong in one.
+
+A Long-CoT trace plans backwards from what is asked (relations), computes one amount per paragraph, checks some steps
+by the inverse operation and, where a slip was planted, notices it and corrects it:
+
+    <think>
+    I need Dan. Dan needs Bob. Bob needs Ann.
+
+    Ann: 14.
+
+    Bob: Ann+5=14+5=19. Check: 19-5=14. Right.
+
+    Dan: Bob-9=19-9=11. Check: 11+9=20. Wait, not 19. Again: 19-9=10. Check: 10+9=19. Right.
+
+    Dan has 10.
+    </think>
+
+    The answer is \\boxed{10}.
+"""
+
+import re
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from data_prep.small_world.problems import Operation, Problem, Step, apply
+
+SYMBOL: dict[Operation, str] = {"plus": "+", "minus": "-", "times": "*", "divide": "/", "sum": "+", "remainder": "%"}
+INVERSE: dict[Operation, str] = {"plus": "-", "minus": "+", "times": "/", "divide": "*", "sum": "-"}
+
+
+def short_answer(problem: Problem) -> str:
+    return f"The answer is \\boxed{{{problem.answer}}}."
+
+
+def expression(step: Step) -> str:
+    """The step in names, e.g. `Ann+5`."""
+    assert step.operation
+    right = step.sources[1] if step.operation == "sum" else step.k
+    return f"{step.sources[0]}{SYMBOL[step.operation]}{right}"
+
+
+def operands(step: Step, values: dict[str, int]) -> tuple[int, int]:
+    right = values[step.sources[1]] if step.operation == "sum" else step.k
+    assert right is not None
+    return values[step.sources[0]], right
+
+
+def check(step: Step, left: int, right: int, result: int) -> str | None:
+    """Inverse computation of a step, e.g. `19-5=14`; None where there is none (remainders, uneven quotients)."""
+    if step.operation not in INVERSE:
+        return None
+    inverse = INVERSE[step.operation]
+    if inverse == "/" and result % right:
+        return None
+    back = {"+": result + right, "-": result - right, "*": result * right, "/": result // right}[inverse]
+    return f"{result}{inverse}{right}={back}" if back >= 0 else None
+
+
+def slip(value: int, rng: Random) -> int:
+    """A plausible wrong result: off by one or ten, or two digits exchanged."""
+    candidates = [value + 1, value - 1, value + 10, value - 10]
+    digits = str(value)
+    if len(digits) > 1 and digits[-1] != digits[-2]:
+        candidates.append(int(digits[:-2] + digits[-1] + digits[-2]))
+    return rng.choice([c for c in candidates if c > 0])
+
+
+def goes_on(problem: Problem, name: str, values: dict[str, int]) -> bool:
+    """Whether the steps after `name` can be computed in natural numbers from these values."""
+    values = dict(values)
+    for step in problem.steps[[step.name for step in problem.steps].index(name) + 1 :]:
+        assert step.operation
+        left, right = operands(step, values)
+        if step.operation == "divide" and left % right:
+            return False
+        values[step.name] = apply(step.operation, left, right)
+        if values[step.name] < 1:
+            return False
+    return True
+
+
+def long_cot(
+    problem: Problem,
+    rng: Random,
+    *,
+    check_rate: float = 0.4,
+    slip_rate: float = 0.04,
+    correct_slips: bool = True,
+    n_paragraphs: int | None = None,
+) -> str:
+    """A Long-CoT response to the problem.
+
+    `check_rate`: share of steps that are checked. `slip_rate`: chance that a step's first result is a planted slip,
+    which its check uncovers; with `correct_slips=False` it goes unnoticed and the rest follows from it.
+    `n_paragraphs`: if given, steps already done are checked once more, in paragraphs of their own, until the thought
+    has that many; so the length of traces can be matched across difficulties.
+    """
+    paragraphs = []
+    checks_for_later: list[str] = []
+    values = {problem.steps[0].name: problem.steps[0].value}
+    relations = problem.family == "relations"
+    if relations:
+        needs = [
+            f"{step.name} needs {' and '.join(step.sources)}." for step in reversed(problem.steps) if step.operation
+        ]
+        paragraphs.append(" ".join([f"I need {problem.steps[-1].name}.", *needs]))
+        paragraphs.append(f"{problem.steps[0].name}: {problem.steps[0].k}.")
+    else:
+        paragraphs.append(f"Start: {problem.steps[0].k}.")
+    for step in problem.steps[1:]:
+        assert step.operation
+        left, right = operands(step, values)
+        value = apply(step.operation, left, right)
+        equation = f"{left}{SYMBOL[step.operation]}{right}="
+        text = f"{step.name}: {expression(step)}={equation}" if relations else equation
+        planted = slip(value, rng) if rng.random() < slip_rate else None
+        if (
+            planted is not None
+            and not correct_slips
+            and not goes_on(problem, step.name, {**values, step.name: planted})
+        ):
+            planted = None
+        found = check(step, left, right, planted) if planted is not None else None
+        confirmed = check(step, left, right, value)
+        if planted is not None and not correct_slips:
+            value = planted
+            text += f"{value}."
+        elif planted is not None and found is not None:
+            text += f"{planted}. Check: {found}. Wait, not {left}. Again: {equation}{value}. Check: {confirmed}. Right."
+        else:
+            text += f"{value}."
+            if confirmed and rng.random() < check_rate:
+                text += f" Check: {confirmed}. Right."
+        if confirmed and value == apply(step.operation, left, right):
+            checks_for_later.append(f"Once more: {equation}{value}. Check: {confirmed}. Right.")
+        values[step.name] = value
+        paragraphs.append(text)
+    while n_paragraphs is not None and checks_for_later and len(paragraphs) + 1 < n_paragraphs:
+        paragraphs.append(rng.choice(checks_for_later))
+    final = values[problem.steps[-1].name]
+    paragraphs.append(f"{problem.steps[-1].name} has {final}." if relations else f"The result is {final}.")
+    thought = "\n\n".join(paragraphs)
+    return f"<think>\n{thought}\n</think>\n\nThe answer is \\boxed{{{final}}}."
+
+
+def code_steps(problem: Problem) -> list[str]:
+    """The solution as code-augmented steps in rStar-Math's document shape (paper section 3.2; markers as in its code).
+
+    Joined without a separator the steps are the whole response. Each step but the last ends in `<end_of_step>`.
+    """
+    steps = []
+    for i, step in enumerate(problem.steps):
+        if step.operation is None:
+            line = f"{step.name.lower()} = {step.k}"
+        else:
+            right = step.sources[1].lower() if step.operation == "sum" else step.k
+            line = f"{step.name.lower()} = {step.sources[0].lower()} {SYMBOL[step.operation]} {right}"
+            line = line.replace(" / ", " // ")
+        steps.append(f"{'<code>' if i == 0 else ''}\n# {step.sentence}\n{line}\n<end_of_step>")
+    steps.append(
+        f"\n# Now print the final answer\nprint({problem.steps[-1].name.lower()})\n<end_of_code>"
+        f"\n<output>{problem.answer}<end_of_output>\n<answer>{short_answer(problem)}<end_of_answer>"
+    )
+    return steps
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A step of a response that is wrong by itself, whatever came before it.
+
+    `kind`: `misread` (another amount, number or operation than the problem says), `carried` (not the value that the
+    response itself found before), `slip` (the computation is wrong).
+    """
+
+    step: int
+    kind: Literal["misread", "carried", "slip"]
+    text: str
+
+
+RELATION_STEP = re.compile(r"^(\w+): ([^=\s]+)=(\d+[-+*/%]\d+)=(\d+)\.")
+CHAIN_STEP = re.compile(r"^(\d+[-+*/%]\d+)=(\d+)\.")
+AGAIN = re.compile(r"Again: (\d+[-+*/%]\d+)=(\d+)\.")
+
+
+def compute(equation: str) -> int | None:
+    left, symbol, right = re.split(r"([-+*/%])", equation, maxsplit=1)
+    a, b = int(left), int(right)
+    if symbol in "/%" and (b == 0 or (symbol == "/" and a % b)):
+        return None
+    return {"+": a + b, "-": a - b, "*": a * b, "/": a // b if b else 0, "%": a % b if b else 0}[symbol]
+
+
+def mistakes(problem: Problem, response: str) -> list[Mistake] | None:
+    """Every wrong step of a Long-CoT response, in order; None if it is no well-formed trace of this problem.
+
+    A slip that the response corrects itself is no mistake. Well-formed: a closed thought whose paragraphs are the
+    plan, the given amount and one computation per further amount, with an answer that is the last value.
+    """
+    thought = re.fullmatch(r"<think>\n(.*)\n</think>\n\nThe answer is \\boxed\{(\d+)\}\.", response.strip(), re.DOTALL)
+    if thought is None:
+        return None
+    truth = {step.name: step for step in problem.steps}
+    first = problem.steps[0]
+    values: dict[str, int] = {}
+    found: list[Mistake] = []
+    last: int | None = None
+    position = 0
+    for paragraph in thought[1].split("\n\n"):
+        if given := re.fullmatch(r"(?:(\w+)|Start): (\d+)\.", paragraph):
+            name, last = (given[1] if problem.family == "relations" else first.name), int(given[2])
+            if name != first.name or last != first.value:
+                found.append(Mistake(position, "misread", paragraph))
+            values[name or ""] = last
+        elif match := (RELATION_STEP if problem.family == "relations" else CHAIN_STEP).match(paragraph):
+            position += 1
+            again = AGAIN.search(paragraph)
+            if problem.family == "relations":
+                name, names, equation, result = match.groups()
+                if name not in truth or truth[name].operation is None or names != expression(truth[name]):
+                    found.append(Mistake(position, "misread", paragraph))
+                elif any(source not in values for source in truth[name].sources) or equation != (
+                    "{}{}{}".format(
+                        operands(truth[name], values)[0],
+                        SYMBOL[truth[name].operation or "plus"],
+                        operands(truth[name], values)[1],
+                    )
+                ):
+                    found.append(Mistake(position, "carried", paragraph))
+            else:
+                equation, result = match.groups()
+                name = f"x{position}"
+                left, symbol, right = re.split(r"([-+*/%])", equation, maxsplit=1)
+                step = truth.get(name)
+                if step is None or (symbol, right) != (SYMBOL[step.operation or "plus"], str(step.k)):
+                    found.append(Mistake(position, "misread", paragraph))
+                elif int(left) != last:
+                    found.append(Mistake(position, "carried", paragraph))
+            if again:
+                if again[1] != equation:
+                    found.append(Mistake(position, "carried", paragraph))
+                equation, result = again.groups()
+            if compute(equation) != int(result):
+                found.append(Mistake(position, "slip", paragraph))
+            last = values[name] = int(result)
+        elif not re.match(r"I need|Once more|The result is|\w+ has \d+\.", paragraph):
+            return None
+    if last is None or int(thought[2]) != last:
+        return None
+    if problem.family == "chain" and position < len(problem.steps) - 1:
+        found.append(Mistake(position + 1, "misread", "(a step is missing)"))
+    if problem.family == "relations" and problem.steps[-1].name not in values:
+        found.append(Mistake(position + 1, "misread", "(what is asked for is missing)"))
+    if not found and last != problem.steps[-1].value:
+        found.append(Mistake(position + 1, "misread", "(another amount is given as the answer)"))
+    return found

@@ -1,0 +1,114 @@
+"""Measures a model on problems: greedy pass@1, sampled pass@1 and pass@k, overall and by difficulty, with intervals.
+
+Reads a model folder (or Hub name) and a benchmark: `small-world`, or a .jsonl/.parquet file or Hub data set with the
+columns `problem` (or `question`) and `answer`. Writes every response (Parquet) and result.json, prints a table. A
+benchmark with problems that the model was trained on, as its folder records, is refused.
+
+    python recipes/evaluate.py                                              # the shipped base on the small world
+    python recipes/evaluate.py --model_name_or_path outputs/sft --benchmark aime24.jsonl --n_samples 16 \\
+        --temperature 0.6 --max_new_tokens 16384
+"""
+
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # not recipes/: this file would hide the library `evaluate`
+
+from data_prep.config import parse_config
+
+
+@dataclass
+class EvaluateArguments:
+    model_name_or_path: str = field(metadata={"help": "model folder or Hub name"})
+    benchmark: str = field(metadata={"help": "small-world, a .jsonl/.parquet file, or a Hub data set"})
+    split: str = field(default="test", metadata={"help": "split of the small world or of a Hub data set"})
+    n_problems: int | None = field(default=None, metadata={"help": "only the first n problems (small-world: 300)"})
+    output_dir: str = field(default="outputs/evaluate", metadata={"help": "folder for responses and result, new"})
+    greedy: bool = field(default=True, metadata={"help": "one greedy response per problem"})
+    n_samples: int = field(default=0, metadata={"help": "sampled responses per problem, for pass@k"})
+    temperature: float = field(default=0.6, metadata={"help": "of the sampled responses"})
+    top_p: float = field(default=1.0, metadata={"help": "of the sampled responses"})
+    max_new_tokens: int = field(default=4096, metadata={"help": "limit of a response; longer ones are cut and wrong"})
+    system_prompt: str | None = field(default=None, metadata={"help": "system message before each problem"})
+    group_by: str | None = field(default=None, metadata={"help": "column of difficulty (default: band or level)"})
+    batch_size: int = field(default=32, metadata={"help": "responses generated at once"})
+    dtype: str = field(default="auto", metadata={"help": "weights: auto, float32 or bfloat16"})
+    seed: int = field(default=0, metadata={"help": "of the sampled responses"})
+
+
+def main() -> None:
+    (args,) = parse_config("evaluate", __doc__, [EvaluateArguments])
+    from rl.runs import user_errors
+
+    with user_errors():
+        evaluate(args)
+
+
+def evaluate(args: EvaluateArguments) -> dict[str, Any]:
+    from data_prep.answers import AnswerChecker
+    from data_prep.artefacts import write_artefact, write_json
+    from data_prep.benchmarks import read_benchmark, refuse_trained_on, summarise, table
+    from data_prep.engines import TransformersEngine
+
+    # The problems, which the model must not have seen.
+    problems = read_benchmark(args.benchmark, args.split, args.n_problems)
+    refuse_trained_on(args.model_name_or_path, args.benchmark, problems)
+    group_by = args.group_by or next((c for c in ("band", "level") if problems[0].get(c) is not None), None)
+    if Path(args.output_dir).exists():
+        raise FileExistsError(f"{args.output_dir} exists already: choose another --output_dir or remove it")
+
+    # The responses.
+    engine = TransformersEngine(args.model_name_or_path, args.dtype, batch_size=args.batch_size)
+    prompts = [engine.chat_prompt(row["problem"], args.system_prompt) for row in problems]
+    decodings = [("greedy", 1, 0.0, 1.0)] if args.greedy else []
+    decodings += [("sampled", args.n_samples, args.temperature, args.top_p)] if args.n_samples else []
+    rows: list[dict[str, Any]] = []
+    with AnswerChecker() as checker:
+        for decoding, n, temperature, top_p in decodings:
+            completions = engine.sample(
+                prompts, n, max_new_tokens=args.max_new_tokens, temperature=temperature, top_p=top_p, seed=args.seed
+            )
+            for problem, responses in zip(problems, completions, strict=True):
+                for sample, completion in enumerate(responses):
+                    judgement = checker.judge(problem["answer"], completion.text)
+                    rows.append(
+                        {
+                            "problem_id": problem["problem_id"],
+                            "sample": sample,
+                            "model": args.model_name_or_path,
+                            "prompt_format": "chat template",
+                            "response": completion.text,
+                            "finish_reason": completion.finish_reason,
+                            "n_tokens": completion.n_tokens,
+                            "extracted": judgement.extracted,
+                            "verdict": judgement.verdict,
+                            "seed": args.seed,
+                            "decoding": decoding,
+                            "problem": problem["problem"],
+                            "answer": problem["answer"],
+                            "group": str(problem[group_by]) if group_by else "all",
+                        }
+                    )
+
+    # The result.
+    result = summarise(rows) | {"settings": asdict(args), "n_problems": len(problems), "grouped_by": group_by}
+    write_artefact(
+        args.output_dir,
+        "response",
+        rows,
+        stage="evaluate",
+        config=asdict(args),
+        seed=args.seed,
+        inputs={},
+        extra=result,
+    )
+    write_json(Path(args.output_dir) / "result.json", result)
+    print(table(result))
+    print(f"responses and result in {args.output_dir}")
+    return result
+
+
+if __name__ == "__main__":
+    main()

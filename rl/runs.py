@@ -1,0 +1,151 @@
+"""A training run's folder: one run at a time, the newest whole checkpoint, resuming as what was begun, the manifest.
+
+The folder of a finished model holds `manifest.json`, which is written last: a folder without it is unfinished.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from data_prep.artefacts import MANIFEST, write_json
+
+RUN = "run.json"
+POSITION = "data_position.json"
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors", "pytorch_model_fsdp_0")
+
+
+def hardware_defaults() -> dict[str, Any]:
+    """Trainer settings that depend on the machine: `use_cpu`, and `bf16` where the hardware multiplies in it."""
+    import torch
+
+    if torch.accelerator.is_available():
+        return {"use_cpu": False, "bf16": not torch.cuda.is_available() or torch.cuda.is_bf16_supported()}
+    return {"use_cpu": True, "bf16": bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())}
+
+
+def check_launch(training: Any) -> None:
+    """Raises ValueError where the launcher and the settings disagree in a way that would go unnoticed.
+
+    Processes that were launched together and train alone, each on all data; and a launcher that asks for bf16 where the
+    settings say float32 (DDP and FSDP2 would train in bf16).
+    """
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != training.world_size:
+        raise ValueError(
+            f"{launched} processes were launched and {training.world_size} train together: "
+            "on CPU processes give --use_cpu true"
+        )
+    if os.environ.get("ACCELERATE_MIXED_PRECISION", "no") == "bf16" and not training.bf16:
+        raise ValueError(
+            "the accelerate configuration says mixed_precision: bf16 and the recipe --bf16 false: "
+            "leave mixed_precision out of the accelerate configuration"
+        )
+
+
+def is_main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(*lines: str) -> None:
+    """Prints lines on the main process."""
+    if is_main_process():
+        print(*lines, sep="\n", flush=True)
+
+
+@contextmanager
+def run_folder(path: str | Path) -> Iterator[Path]:
+    """Holds an output folder for this run; the lock goes with the process, however it ends.
+
+    Raises FileExistsError if another run holds it or a finished model lies in it.
+    """
+    folder = Path(path)
+    if not is_main_process():
+        yield folder
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise FileExistsError(
+            f"{folder}: another run is writing here: wait for it or choose another --output_dir"
+        ) from None
+    try:
+        if (folder / MANIFEST).exists():
+            raise FileExistsError(f"{folder}: a finished run lies here: choose another --output_dir or remove it")
+        yield folder
+    finally:
+        lock.release()
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; broken ones are named on stderr and left out."""
+    found = [p for p in folder.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
+    for path in sorted(found, key=lambda p: int(p.name.removeprefix("checkpoint-")), reverse=True):
+        try:
+            json.loads((path / "trainer_state.json").read_text())  # the trainer writes it last
+            return path
+        except (OSError, json.JSONDecodeError):
+            if is_main_process():
+                print(f"{path}: unfinished checkpoint, not used", file=sys.stderr)
+    return None
+
+
+def resume_point(folder: Path, settings: Mapping[str, Any]) -> Path | None:
+    """The checkpoint to go on from, after making sure that this run is the one that was begun in the folder.
+
+    `settings`: what decides the weights and the data. They are written at the first start; later starts with others
+    are refused with a ValueError that names the differences.
+    """
+    checkpoint = last_checkpoint(folder)
+    settings = json.loads(json.dumps(settings, default=str))
+    path = folder / RUN
+    if checkpoint is not None:
+        begun = json.loads(path.read_text()) if path.is_file() else {}
+        changed = [key for key in settings if begun.get(key) != settings[key]]
+        if changed:
+            key = changed[0]
+            raise ValueError(
+                f"{folder}: holds checkpoints of another run ({key}: {begun.get(key)!r} there, {settings[key]!r} here"
+                f"{f', and {len(changed) - 1} more' if len(changed) > 1 else ''}): choose another --output_dir "
+                "or remove it"
+            )
+    elif is_main_process():
+        write_json(path, settings)
+    return checkpoint
+
+
+@contextmanager
+def disk_errors_explained(folder: Path) -> Iterator[None]:
+    """Turns a full disk during training into one line, and removes the checkpoint that was cut off by it."""
+    try:
+        yield
+    except Exception as error:
+        if "No space left" not in str(error) and "os error 28" not in str(error):
+            raise
+        good = last_checkpoint(folder)
+        for path in folder.glob("checkpoint-*"):
+            if is_main_process() and not (path / "trainer_state.json").exists():
+                shutil.rmtree(path, ignore_errors=True)
+        last = f"the last good checkpoint is {good}" if good else "no checkpoint was written yet"
+        raise OSError(f"{folder}: the disk is full; {last}. Make room and start the same command again") from error
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Prints what the user has to mend as one line on stderr, without a traceback, and exits with 1."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if os.environ.get("REDSTAR_TRACEBACK"):
+            raise
+        if is_main_process():
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(1) from error

@@ -1,0 +1,236 @@
+"""Supervised fine-tuning on TRL's `SFTTrainer`: model, tokenizer and trainer as the settings say."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+)
+from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config, get_quantization_config
+
+from data_prep.artefacts import (
+    MANIFEST,
+    hash_path,
+    library_versions,
+    now,
+    read_trained_on,
+    write_json,
+    write_trained_on,
+)
+from data_prep.packing import CachedRows, PackedStream
+from data_prep.tokenization import end_of_turn_texts
+from rl.attention import choose_attention
+from rl.runs import POSITION
+
+# TRL sets this alias itself, and transformers warns of it at each start.
+warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
+
+
+@dataclass
+class LongCotConfig(SFTConfig):
+    """TRL's `SFTConfig` with defaults for Long-CoT.
+
+    > NOTE: these defaults differ from TRL's: `packing` True (was False), `max_length` 16384 (1024), `learning_rate`
+    > 1e-5 (2e-5), `lr_scheduler_type` cosine (linear), `warmup_steps` 0.05 (0), `per_device_train_batch_size` 1 (8): a
+    > packed row is a batch by itself.
+    """
+
+    packing: bool = field(default=True, metadata={"help": "Put several samples into one row of max_length tokens."})
+    max_length: int | None = field(default=16384, metadata={"help": "Longest sample and packed row, in tokens."})
+    learning_rate: float = field(default=1e-5, metadata={"help": "Peak learning rate."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning rate schedule."})
+    warmup_steps: float = field(default=0.05, metadata={"help": "Warm-up: steps, or a share of all steps below 1."})
+    per_device_train_batch_size: int = field(default=1, metadata={"help": "Rows per device and forward pass."})
+
+
+def load_tokenizer(model: ModelConfig, chat_template_path: str | None) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, with the chat template of `chat_template_path` (a .jinja file) if given.
+
+    Raises ValueError if there is no chat template or no end-of-text token.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(model.model_name_or_path, revision=model.model_revision)
+    if chat_template_path is not None:
+        tokenizer.chat_template = Path(chat_template_path).read_text(encoding="utf-8")
+    if tokenizer.chat_template is None:
+        raise ValueError(f"{model.model_name_or_path}: no chat template: give one with --chat_template_path FILE.jinja")
+    if tokenizer.eos_token is None:
+        raise ValueError(f"{model.model_name_or_path}: the tokenizer has no end-of-text token")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_config(
+    model: ModelConfig, max_length: int, rope_theta: float | None, rope_scaling: dict[str, Any] | None
+) -> PreTrainedConfig:
+    """The model's config, with other rotary positions if asked for.
+
+    Raises ValueError if samples may be longer than the model's positions and no rotary setting says how.
+    """
+    config = AutoConfig.from_pretrained(model.model_name_or_path, revision=model.model_revision)
+    text = config.get_text_config()
+    if rope_theta is not None:
+        text.rope_parameters = {**(text.rope_parameters or {}), "rope_theta": rope_theta}
+    if rope_scaling is not None:
+        original = {"original_max_position_embeddings": text.max_position_embeddings}
+        text.rope_parameters = {**(text.rope_parameters or {}), **original, **rope_scaling}
+    if max_length > text.max_position_embeddings:
+        if rope_theta is None and rope_scaling is None:
+            raise ValueError(
+                f"--max_length {max_length} is beyond the {text.max_position_embeddings} positions of "
+                f"{model.model_name_or_path}: lower it, or say how positions are stretched with --rope_theta "
+                "(e.g. 300000) or --rope_scaling '{rope_type: yarn, factor: 4.0}'"
+            )
+        text.max_position_embeddings = max_length
+    return config
+
+
+def load_model(
+    model: ModelConfig, config: PreTrainedConfig, training: SFTConfig, random_init: bool
+) -> tuple[PreTrainedModel, str]:
+    """The model ready for `SFTTrainer`, and a line that says how it attends.
+
+    `random_init`: fresh weights of the same shape, the control for what pretraining brings.
+    """
+    from transformers import AutoModelForCausalLM
+
+    attention, reason = choose_attention(model.attn_implementation, bool(training.packing or training.padding_free))
+    description = f"attention {attention} ({reason})"
+    kwargs: dict[str, Any] = {"dtype": getattr(torch, str(model.dtype), model.dtype), "attn_implementation": attention}
+    if random_init:
+        torch.manual_seed(training.seed)
+        return AutoModelForCausalLM.from_config(config, **kwargs), description
+    quantization = get_quantization_config(model)
+    if quantization is not None:
+        kwargs |= {"quantization_config": quantization, "device_map": {"": training.device}}
+    return (
+        AutoModelForCausalLM.from_pretrained(
+            model.model_name_or_path, revision=model.model_revision, config=config, **kwargs
+        ),
+        description,
+    )
+
+
+class SavePosition(TrainerCallback):
+    """Writes the position in a `PackedStream` into every checkpoint."""
+
+    def __init__(self, stream: PackedStream, start: int, rows_per_step: int):
+        self.stream, self.start, self.rows_per_step = stream, start, rows_per_step
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            position = self.stream.position((state.global_step - self.start) * self.rows_per_step)
+            content = {"step": state.global_step, "max_steps": state.max_steps, **position}
+            write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / POSITION, content)
+
+
+def read_position(checkpoint: Path | None) -> dict[str, int]:
+    """Where a stream goes on: step, window and offset, and the steps that were planned (0 at the beginning)."""
+    if checkpoint is None:
+        return {"step": 0, "max_steps": 0, "window": 0, "offset": 0}
+    path = checkpoint / POSITION
+    if not path.is_file():
+        raise ValueError(f"{checkpoint}: no {POSITION}; remove this checkpoint to go on from the one before it")
+    return json.loads(path.read_text())
+
+
+class LongCotTrainer(SFTTrainer):
+    """TRL's trainer over rows that are tokenised, masked and packed already: it prepares nothing itself."""
+
+    @property
+    def n_tokens_seen(self) -> float:
+        """Tokens of all processes in this process's part of the run, padding left out."""
+        return float(self._total_train_tokens)
+
+    def n_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        if self.args.max_steps > 0:
+            return self.args.max_steps
+        per_epoch = max(1, -(-len(self.get_train_dataloader()) // self.args.gradient_accumulation_steps))
+        return round(per_epoch * self.args.num_train_epochs)
+
+
+def make_trainer(
+    model: PreTrainedModel,
+    model_args: ModelConfig,
+    training: SFTConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: CachedRows | PackedStream,
+    eval_rows: CachedRows | None,
+    callbacks: list[TrainerCallback],
+) -> LongCotTrainer:
+    training.dataset_kwargs = {"skip_prepare_dataset": True}
+    training.chat_template_path = None  # the tokenizer has it
+    return LongCotTrainer(
+        model=model,
+        args=training,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+        train_dataset=rows.dataset,
+        eval_dataset=eval_rows.dataset if eval_rows else None,
+        callbacks=callbacks,
+    )
+
+
+def finish(
+    trainer: LongCotTrainer,
+    result: Any,
+    rows: CachedRows | PackedStream,
+    config: Mapping[str, Any],
+    started: str,
+) -> dict[str, float]:
+    """Evaluates, saves and signs the model folder; returns the metrics, which stand in all_results.json too.
+
+    The manifest is written last, on the main process, beside the ids of all problems that the weights have seen,
+    those of the model that training began with included.
+    """
+    folder = Path(trainer.args.output_dir)
+    n_tokens = trainer.n_tokens_seen
+    metrics = dict(result.metrics)
+    metrics["train_tokens_per_second"] = n_tokens / max(1e-9, metrics["train_runtime"])
+    metrics |= {f"data_{name}": value for name, value in rows.tally.as_dict().items() if isinstance(value, int)}
+    if trainer.eval_dataset is not None:
+        metrics |= trainer.evaluate()
+    tokenizer = trainer.processing_class
+    stops = tokenizer.convert_tokens_to_ids(end_of_turn_texts(tokenizer))
+    trainer.model.generation_config.eos_token_id = stops
+    trainer.save_model(str(folder))
+    trainer.save_metrics("all", metrics, combined=False)
+    trainer.save_state()
+    (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; the manifest says the same
+    if not trainer.is_world_process_zero():
+        return metrics
+    trainer.create_model_card(model_name=folder.name, tags=["long-cot"])
+    base = str(config["model"])
+    trained_on = rows.trained_on | read_trained_on(base)
+    weights = hash_path(base) if Path(base).is_dir() else str(trainer.model.config._commit_hash)
+    tally = rows.tally.as_dict()
+    manifest = {
+        "stage": "sft_longcot",
+        "kind": "model",
+        "config": {**config, "trainer": trainer.args.to_dict()},
+        "seed": trainer.args.seed,
+        "inputs": {base: weights, "rows": rows.content},
+        "rows_in": tally["rows"],
+        "rows_out": tally["kept"],
+        "rows_dropped": tally["dropped"],
+        "n_problems_trained_on": write_trained_on(folder, trained_on),
+        "metrics": metrics,
+        "n_processes": trainer.accelerator.num_processes,
+        "backend": trainer.accelerator.distributed_type.value,
+        "started": started,
+        "ended": now(),
+        "libraries": library_versions(),
+    }
+    write_json(folder / MANIFEST, manifest)
+    return metrics
