@@ -61,6 +61,9 @@ class DataArguments:
     random_init: bool = field(
         default=False, metadata={"help": "fresh weights of the model's shape: the control for what pretraining brings"}
     )
+    added_tokens: list[str] = field(
+        default_factory=list, metadata={"help": "markers to become single tokens, e.g. '<end_of_step>'"}
+    )
     rope_theta: float | None = field(
         default=None, metadata={"help": "base of the rotary positions, for max_length beyond the model's, e.g. 300000"}
     )
@@ -123,7 +126,7 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
         raise ValueError("nothing to train: give --model_name_or_path and --dataset_name, or --config FILE.yaml")
     if data.streaming and data.eval_share:
         raise ValueError("--eval_share needs all rows before training: with --streaming give eval_datasets instead")
-    tokenizer = load_tokenizer(model_args, training.chat_template_path)
+    tokenizer = load_tokenizer(model_args, training.chat_template_path, data.added_tokens)
     config = load_config(model_args, training.max_length, data.rope_theta, data.rope_scaling)
     part: Literal["train", "all"] = "train" if data.eval_share else "all"
     rules = Rules(
@@ -169,7 +172,7 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
             training.max_steps = position["max_steps"] or rows.n_steps(training.num_train_epochs, rows_per_step)
         training.ignore_data_skip = True  # the stream itself starts at the right row
         callbacks.append(SavePosition(rows, position["step"], rows_per_step))
-    model, attention = load_model(model_args, config, training, data.random_init)
+    model, attention = load_model(model_args, config, training, len(tokenizer), data.random_init)
     trainer = make_trainer(model, model_args, training, tokenizer, rows, eval_rows, callbacks)
     say(
         f"model      {model_args.model_name_or_path}{' (random weights)' if data.random_init else ''}, "

@@ -2,13 +2,14 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import (
+    AddedToken,
     AutoConfig,
     AutoTokenizer,
     PreTrainedConfig,
@@ -53,10 +54,13 @@ class LongCotConfig(SFTConfig):
     per_device_train_batch_size: int = field(default=1, metadata={"help": "Rows per device and forward pass."})
 
 
-def load_tokenizer(model: ModelConfig, chat_template_path: str | None) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    model: ModelConfig, chat_template_path: str | None, added_tokens: Sequence[str]
+) -> PreTrainedTokenizerBase:
     """The model's tokenizer, with the chat template of `chat_template_path` (a .jinja file) if given.
 
-    Raises ValueError if there is no chat template or no end-of-text token.
+    `added_tokens` become single tokens that stay visible in decoded text. Raises ValueError if there is no chat
+    template or no end-of-text token.
     """
     tokenizer = AutoTokenizer.from_pretrained(model.model_name_or_path, revision=model.model_revision)
     if chat_template_path is not None:
@@ -67,6 +71,7 @@ def load_tokenizer(model: ModelConfig, chat_template_path: str | None) -> PreTra
         raise ValueError(f"{model.model_name_or_path}: the tokenizer has no end-of-text token")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in added_tokens])
     return tokenizer
 
 
@@ -96,11 +101,12 @@ def load_config(
 
 
 def load_model(
-    model: ModelConfig, config: PreTrainedConfig, training: SFTConfig, random_init: bool
+    model: ModelConfig, config: PreTrainedConfig, training: SFTConfig, n_tokens: int, random_init: bool
 ) -> tuple[PreTrainedModel, str]:
     """The model ready for `SFTTrainer`, and a line that says how it attends.
 
-    `random_init`: fresh weights of the same shape, the control for what pretraining brings.
+    `n_tokens`: size of the vocabulary; embeddings grow to it. `random_init`: fresh weights of the same shape, the
+    control for what pretraining brings. Raises ValueError for grown embeddings that LoRA would leave untrained.
     """
     from transformers import AutoModelForCausalLM
 
@@ -109,16 +115,25 @@ def load_model(
     kwargs: dict[str, Any] = {"dtype": getattr(torch, str(model.dtype), model.dtype), "attn_implementation": attention}
     if random_init:
         torch.manual_seed(training.seed)
-        return AutoModelForCausalLM.from_config(config, **kwargs), description
+        return grow(AutoModelForCausalLM.from_config(config, **kwargs), n_tokens, model), description
     quantization = get_quantization_config(model)
     if quantization is not None:
         kwargs |= {"quantization_config": quantization, "device_map": {"": training.device}}
-    return (
-        AutoModelForCausalLM.from_pretrained(
-            model.model_name_or_path, revision=model.model_revision, config=config, **kwargs
-        ),
-        description,
+    pretrained = AutoModelForCausalLM.from_pretrained(
+        model.model_name_or_path, revision=model.model_revision, config=config, **kwargs
     )
+    return grow(pretrained, n_tokens, model), description
+
+
+def grow(network: PreTrainedModel, n_tokens: int, model: ModelConfig) -> PreTrainedModel:
+    if n_tokens > network.get_input_embeddings().num_embeddings:
+        if model.use_peft and "embed_tokens" not in (model.lora_modules_to_save or []):
+            raise ValueError(
+                "--added_tokens need trained embeddings, which LoRA leaves as they are: "
+                "add --lora_modules_to_save embed_tokens lm_head, or train without --use_peft"
+            )
+        network.resize_token_embeddings(n_tokens)
+    return network
 
 
 class SavePosition(TrainerCallback):

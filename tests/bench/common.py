@@ -24,20 +24,22 @@ N_PROMPT = 100  # tokens of the prompt, which carry no loss
 LIBRARIES = ("torch", "transformers", "trl", "accelerate", "datasets", "flash-attn", "kernels")
 
 
-def real_lengths(n: int, seed: int = 0, data: str | None = os.environ.get("REDSTAR_DATA")) -> np.ndarray:
-    """Lengths (n,) of Long-CoT samples in tokens, up to `LONGEST`, in random order.
+def real_lengths(n: int, max_length: int = LONGEST, overlong: str = "cut", seed: int = 0) -> np.ndarray:
+    """Lengths (n,) of Long-CoT samples in tokens, in random order; those over `max_length` are cut to it or dropped.
 
     They are evenly spaced quantiles, so that few samples stand for the distribution as well as they can. It is read
-    from `long_cot/responses.jsonl.xz` below `data` if that is given, else it is the table above.
+    from `long_cot/responses.jsonl.xz` below $REDSTAR_DATA if that is set, else it is the table above.
     """
-    if data:
+    if data := os.environ.get("REDSTAR_DATA"):
         with lzma.open(Path(data) / "long_cot" / "responses.jsonl.xz", "rt", encoding="utf-8") as lines:
             rows = (json.loads(line) for line in lines)
             n_characters = [len(row["response"]) for row in rows if row["long_cot"]]
         quantiles = np.sort(np.minimum(np.array(n_characters) / CHARACTERS_PER_TOKEN, LONGEST))
     else:
         quantiles = np.array(LENGTH_QUANTILES, dtype=float)
-    lengths = np.interp((np.arange(n) + 0.5) / n, np.linspace(0, 1, len(quantiles)), quantiles)
+    positions = np.linspace(0, 1, len(quantiles))
+    whole = np.interp(max_length, quantiles, positions) if overlong == "drop" and max_length < LONGEST else 1.0
+    lengths = np.minimum(np.interp((np.arange(n) + 0.5) / n * whole, positions, quantiles), max_length)
     return np.random.default_rng(seed).permutation(np.round(lengths).astype(int))
 
 
@@ -140,7 +142,9 @@ def print_table(columns: list[str], rows: list[list[Any]]) -> None:
               if isinstance(cell, float) else str(cell) for cell in row] for row in rows]  # fmt: skip
     widths = [max(len(line[i]) for line in [columns, *cells]) for i in range(len(columns))]
     for line in [columns, *cells]:
-        print("  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))))
+        print(
+            "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+        )
     sys.stdout.flush()
 
 

@@ -5,7 +5,7 @@
     python -m tests.bench.sft --smoke               # seconds; figures mean nothing
 
 Three sides train the same model (SmolLM2-135M's shape, random weights) on the same samples (random ids, the lengths of
-real Long-CoT responses cut at `max_length` 8,192, no loss on the prompt) with the same optimizer (AdamW), precision
+real Long-CoT responses up to `max_length` 8,192, no loss on the prompt) with the same optimizer (AdamW), precision
 (bf16 autocast over float32 weights where the hardware has it) and gradient checkpointing:
 
 - ours: the rows of `data_prep.packing`, one row a batch, in `rl.sft`'s trainer with the attention that it chooses;
@@ -24,14 +24,17 @@ the losses over all samples must be equal.
     padding_bound  packing_efficiency / share of real tokens in padded random batches of 4: the gain if padding were all
     peak_memory_ratio    peak of ours / the smaller peak of the other two (CPU: resident memory of the process)
 
-A CPU does not get through 30 layers in any sensible time: it runs `--layers_run` 2 of them, and what a layer takes is
+Samples longer than 8,192 tokens are dropped, as the recipe does unless told otherwise (`--overlong cut` cuts them: more
+tokens, and a larger share of long ones, so more time).
+
+A CPU does not get through 30 layers in any sensible time: it runs `--layers_run` 1 of them, and what the layers take is
 measured by itself (from the first layer's input to the last one's output, forward and backward; that holds the
-recomputation). As all layers are equal, the full model's time is that of the rest plus 15 times that of the two; the
+recomputation). As all layers are equal, the full model's time is that of the rest plus 30 times that of the one; the
 optimizer's share for the other layers (under 1 %) is left out. The JSON says so (`layers`, `layers_run`) and gives the
 figures as run too (`as_run`), where the ratios are lower, since the language-model head weighs more than it does in
 the full model. Memory is always as run.
 
-On 2 CPU cores of 2023 (AVX-512 with bf16): about 18 minutes. The estimate for your machine is printed at the start.
+On 2 CPU cores (AVX-512 with bf16): about 18 minutes. The estimate for your machine is printed at the start.
 """
 
 import argparse
@@ -76,8 +79,11 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
     parser.add_argument("--samples", type=int, default=64, help="samples a side")
     parser.add_argument("--layers", type=int, default=None, help="layers of the model (default: 30)")
-    parser.add_argument("--layers_run", type=int, default=None, help="layers that are run (default: all on a GPU, else 2)")
+    parser.add_argument(
+        "--layers_run", type=int, default=None, help="layers that are run (default: all on a GPU, else 1)"
+    )
     parser.add_argument("--max_length", type=int, default=8192)
+    parser.add_argument("--overlong", choices=("drop", "cut"), default="drop", help="samples longer than max_length")
     parser.add_argument("--rounds", type=int, default=4, help="parts of a side's steps between which sides take turns")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true", help="a tiny model and few, short samples")
@@ -87,7 +93,7 @@ def parse() -> argparse.Namespace:
         args.samples, args.max_length, args.rounds = min(args.samples, 16), min(args.max_length, 1024), 2
     args.shape = SMOKE if args.smoke else FULL
     args.layers = args.layers or args.shape["num_hidden_layers"]
-    args.layers_run = min(args.layers, args.layers_run or (args.layers if torch.cuda.is_available() else 2))
+    args.layers_run = min(args.layers, args.layers_run or (args.layers if torch.cuda.is_available() else 1))
     return args
 
 
@@ -135,7 +141,7 @@ def make_side(name: str, args: argparse.Namespace, folder: str) -> Any:
     from rl.runs import hardware_defaults
     from rl.sft import LongCotConfig, load_model, make_trainer
 
-    lengths = np.minimum(real_lengths(args.samples, args.seed), args.max_length)
+    lengths = real_lengths(args.samples, args.max_length, args.overlong, args.seed)
     samples = random_samples(lengths, args.shape["vocab_size"], args.seed)
     config = LlamaConfig(**{**args.shape, "num_hidden_layers": args.layers_run}, pad_token_id=0)
     common: dict[str, Any] = {
@@ -254,7 +260,8 @@ def estimated_minutes(args: argparse.Namespace, lengths: np.ndarray, bf16: bool)
     """Minutes for all sides on a CPU, from FLOPs and how fast a product and an attention run just now.
 
     Per layer: 8 FLOPs per position and weight and 18 per pair of positions and width (2 products; forward twice, as
-    layers are recomputed, and a backward of 2.5 forwards); the head: 8 per trained token and weight.
+    layers are recomputed, and a backward of 2.5 forwards); the head: 8 per position and weight, and twice that time
+    again for what is done with each of its many outputs.
     """
     shape, hidden = args.shape, args.shape["hidden_size"]
     head_dim = hidden // shape["num_attention_heads"]
@@ -263,10 +270,12 @@ def estimated_minutes(args: argparse.Namespace, lengths: np.ndarray, bf16: bool)
     longest = np.array([batch.max() for batch in np.array_split(lengths, max(1, len(lengths) // PADDED_BATCH))], float)
     positions = 2 * lengths.sum() + PADDED_BATCH * longest.sum()
     pairs = (lengths.astype(float) ** 2).sum() / 2 + n_rows * args.max_length**2 + PADDED_BATCH * (longest**2).sum()
-    head = 3 * 8.0 * lengths.sum() * hidden * shape["vocab_size"]
-    products = head + args.layers_run * 8.0 * positions * weights
+    head = 8.0 * positions * hidden * shape["vocab_size"]
+    products = 3 * head + args.layers_run * 8.0 * positions * weights
     attention = args.layers_run * 18.0 * pairs * hidden
-    seconds = 1.3 * matmul_seconds(products, bf16) + attention_seconds(attention, shape["num_attention_heads"], head_dim)
+    seconds = 1.3 * matmul_seconds(products, bf16) + attention_seconds(
+        attention, shape["num_attention_heads"], head_dim
+    )
     return seconds / 60
 
 
@@ -328,7 +337,7 @@ def main() -> None:
     from rl.runs import hardware_defaults
 
     began = time.perf_counter()
-    lengths = np.minimum(real_lengths(args.samples, args.seed), args.max_length)
+    lengths = real_lengths(args.samples, args.max_length, args.overlong, args.seed)
     print(
         f"{args.samples} samples a side, {lengths.sum():,} tokens (mean {lengths.mean():,.0f}), {args.layers} layers of "
         f"which {args.layers_run} are run",
@@ -340,7 +349,7 @@ def main() -> None:
         print(f"estimated time: {minutes:.0f} minutes{over}", flush=True)
 
     set_size = 500 if args.smoke else CACHED_WINDOW_BLOCKS * BLOCK_ROWS
-    many = np.minimum(real_lengths(set_size), args.max_length)
+    many = real_lengths(set_size, args.max_length, args.overlong)
     efficiency, real_share = packing_efficiency(many, args.max_length), real_share_when_padded(many, PADDED_BATCH)
 
     with tempfile.TemporaryDirectory() as folder:

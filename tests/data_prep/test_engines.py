@@ -14,14 +14,15 @@ PROMPTS = ["1", "What is 3+4?", "12", "Ann has 5 more coins than Bob. " * 4, "x"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of random weights, wide enough in its logits that a rounding error decides nothing."""
+    """A model of random weights whose logits lie far apart, so that no rounding error decides anything."""
     path = tmp_path_factory.mktemp("model")
     tokenizer = build()
     torch.manual_seed(0)
     config = Qwen3Config(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=8, max_position_embeddings=512, initializer_range=0.5, tie_word_embeddings=False,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
+        num_key_value_heads=2, head_dim=8, max_position_embeddings=512, initializer_range=0.5,
+        tie_word_embeddings=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
     )  # fmt: skip
     model = Qwen3ForCausalLM(config)
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, tokenizer.pad_token_id]

@@ -76,7 +76,9 @@ def test_ids_are_the_templates_and_labels_cover_the_assistants_turns(name, kind,
     family, tokenizer, turns = FAMILIES[name], chat_tokenizer(name), CONVERSATIONS[kind]
     if system:
         if not family.system:
-            with pytest.raises(RowError, match=r"row 0: the chat template cannot render this .*Only user and assistant"):
+            with pytest.raises(
+                RowError, match=r"row 0: the chat template cannot render this .*Only user and assistant"
+            ):
                 one(tokenizer, chat([SYSTEM[system], *turns]))
             return
         turns = [SYSTEM[system], *turns]
@@ -278,7 +280,9 @@ def test_no_rows_give_an_empty_table(tokenizer):
 
 
 def test_the_tally_names_what_happened():
-    text = str(Tally(rows=1200, kept=1000, cut=3, tokens=5000, trained_tokens=4000, dropped=Counter({"over-long": 200})))
+    text = str(
+        Tally(rows=1200, kept=1000, cut=3, tokens=5000, trained_tokens=4000, dropped=Counter({"over-long": 200}))
+    )
     assert text == ("1,200 rows read, 1,000 kept, 5,000 tokens (4,000 trained on), 3 cut, dropped: 200 over-long")
 
 

@@ -25,7 +25,9 @@ def settings(streaming: bool, n_processes: int) -> list[object]:
 
 
 @pytest.fixture(scope="module")
-def one_process(run: Run, tiny_model: Path, samples: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+def one_process(
+    run: Run, tiny_model: Path, samples: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[bool, Path]:
     folders = {}
     for streaming in (False, True):
         folders[streaming] = tmp_path_factory.mktemp("one") / f"streaming-{streaming}"

@@ -53,7 +53,12 @@ def test_leaves_a_folder_that_the_next_stage_can_use(trained: tuple[Path, str], 
     metrics = json.loads((out / "all_results.json").read_text())
     assert metrics["train_loss"] > 0
     assert metrics["eval_loss"] > 0
-    for word in ("config: ", "data       ", "batch      2 rows x 2 accumulated x 1 processes = 4 rows a step", "next  "):
+    for word in (
+        "config: ",
+        "data       ",
+        "batch      2 rows x 2 accumulated x 1 processes = 4 rows a step",
+        "next  ",
+    ):
         assert word in printed, printed
 
 
@@ -247,7 +252,9 @@ def test_full_disk_keeps_the_last_good_checkpoint(run: Run, tiny_model: Path, sa
         subprocess.run(["umount", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("text", ["learning_rat: 1e-5", "max_length: many", "overlong: shorten", "datasets: [{pth: a}]"])
+@pytest.mark.parametrize(
+    "text", ["learning_rat: 1e-5", "max_length: many", "overlong: shorten", "datasets: [{pth: a}]"]
+)
 def test_mistakes_in_yaml(run: Run, tmp_path: Path, text: str) -> None:
     config = tmp_path / "c.yaml"
     config.write_text(f"{text}\n")
