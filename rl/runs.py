@@ -124,13 +124,18 @@ def resume_point(folder: Path, settings: Mapping[str, Any]) -> Path | None:
 
 @contextmanager
 def disk_errors_explained(folder: Path) -> Iterator[None]:
-    """Turns a full disk during training into one line, and removes the checkpoint that was cut off by it."""
+    """Turns a full disk during training into one line, and removes the checkpoint that was cut off by it.
+
+    Writers name the cause in many ways (torch speaks of an unexpected position in a file), so what counts is whether
+    there is room for another checkpoint.
+    """
     try:
         yield
     except Exception as error:
-        if "No space left" not in str(error) and "os error 28" not in str(error):
-            raise
         good = last_checkpoint(folder)
+        needed = sum(file.stat().st_size for file in good.rglob("*")) if good else 2**20
+        if "No space left" not in str(error) and shutil.disk_usage(folder).free > needed:
+            raise
         for path in folder.glob("checkpoint-*"):
             if is_main_process() and not (path / "trainer_state.json").exists():
                 shutil.rmtree(path, ignore_errors=True)

@@ -17,7 +17,7 @@ Document = list[tuple[str, bool]]
 
 OPPOSITE: dict[Operation, Operation] = {"plus": "minus", "minus": "plus", "times": "divide", "divide": "times"}
 # Relative numbers of documents of each kind.
-KINDS = {"facts": 10, "lookups": 8, "readings": 12, "code": 3, "copies": 2, "one step": 4, "short": 4}
+KINDS = {"facts": 10, "lookups": 6, "readings": 16, "code": 2, "copies": 2, "one step": 4, "short": 2}
 
 
 def draw_fact(rng: Random) -> tuple[int, Operation, int, int]:
@@ -71,9 +71,11 @@ def readings(rng: Random) -> Document:
     problem = some_problem(rng, (1, 2, 3, 4, 5, 6, 7))
     document = [(" ".join(problem.sentences) + "\n", False)]
     if problem.family == "chain":
-        given, *steps = problem.steps
-        operations = [f"{SYMBOL[step.operation or 'plus']}{step.k}" for step in steps]
-        return [*document, (f"{given.k}, " + ", ".join(operations) + ".", True)]
+        for step in rng.sample(problem.steps[1:], len(problem.steps) - 1):
+            document.append((f"{step.name[1:]})", False))
+            document.append((f" {SYMBOL[step.operation or 'plus']}{step.k}.", True))
+            document.append(("\n", False))
+        return document
     for step in rng.sample(problem.steps, len(problem.steps)):
         document.append((f"{step.name}:", False))
         document.append((f" {step.k if step.operation is None else expression(step)}.", True))

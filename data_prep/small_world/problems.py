@@ -33,28 +33,28 @@ Wordings = dict[str, dict[str, list[str]]]
 RELATION: dict[Operation, Wordings] = {
     "plus": {
         "common": {
-            "train": ["{X} has {k} more {T} than {Y}.", "{X} owns as many {T} as {Y} and {k} on top."],
-            "test": ["Compared with {Y}, {X} has {k} extra {T}."],
+            "train": ["{X} has {k} more {T} than {Y}."],
+            "test": ["{X} owns as many {T} as {Y} and {k} on top."],
         },
         "rare": {
             "train": ["{Y} has {k} fewer {T} than {X}."],
-            "test": ["{Y} would need {k} additional {T} to match {X}."],
+            "test": ["Compared with {Y}, {X} has {k} extra {T}."],
         },
     },
     "minus": {
         "common": {
-            "train": ["{X} has {k} fewer {T} than {Y}.", "{X} owns as many {T} as {Y} but {k} are missing."],
-            "test": ["Compared with {Y}, {X} lacks {k} {T}."],
+            "train": ["{X} has {k} fewer {T} than {Y}."],
+            "test": ["{X} owns as many {T} as {Y} but {k} are missing."],
         },
         "rare": {
             "train": ["{Y} has {k} more {T} than {X}."],
-            "test": ["{X} would need {k} additional {T} to match {Y}."],
+            "test": ["Compared with {Y}, {X} lacks {k} {T}."],
         },
     },
     "times": {
         "common": {
-            "train": ["{X} has {k} times as many {T} as {Y}.", "{X} owns the {T} of {Y} {k} times over."],
-            "test": ["For each of the {T} of {Y}, {X} has {k}."],
+            "train": ["{X} has {k} times as many {T} as {Y}."],
+            "test": ["{X} owns the {T} of {Y} {k} times over."],
         },
         "rare": {
             "train": ["The {T} of {X} make {k} piles, each as large as what {Y} has."],
@@ -63,8 +63,8 @@ RELATION: dict[Operation, Wordings] = {
     },
     "divide": {
         "common": {
-            "train": ["{X} has {F} as many {T} as {Y}.", "{X} owns {F} of the number of {T} of {Y}."],
-            "test": ["The {T} of {X} come to {F} of what {Y} has."],
+            "train": ["{X} has {F} as many {T} as {Y}."],
+            "test": ["{X} owns {F} of the number of {T} of {Y}."],
         },
         "rare": {
             "train": ["{Y} has {k} times as many {T} as {X}."],
@@ -74,7 +74,7 @@ RELATION: dict[Operation, Wordings] = {
     "sum": {
         "rare": {
             "train": ["{X} has as many {T} as {Y} and {Z} together."],
-            "test": ["Put together, {Y} and {Z} own just what {X} owns in {T}."],
+            "test": ["{X} owns just what {Y} and {Z} own in {T}, put together."],
         },
     },
     "remainder": {
@@ -111,7 +111,7 @@ CHAIN: dict[Operation, Wordings] = {
 START = {
     "relations": {
         "train": ["{X} has {k} {T}.", "{X} owns {k} {T}."],
-        "test": ["In the bag of {X} there are {k} {T}."],
+        "test": ["{X} keeps {k} {T}."],
     },
     "chain": {"train": ["Start with {k}.", "Take the number {k}."], "test": ["Begin at {k}."]},
 }
@@ -312,6 +312,7 @@ def draw_problem(knobs: Knobs, wording: str, rng: Random, band: str = "", split:
             sentences += draw_distractors(family, names, spare, knobs, wording, things, rng)
             rng.shuffle(sentences)
         else:
+            sentences = [sentences[0], *(f"{i}) {text}" for i, text in enumerate(sentences[1:], 1))]
             for noise in draw_distractors(family, names, spare, knobs, wording, things, rng):
                 sentences.insert(rng.randint(1, len(sentences)), noise)
         question = rng.choice(QUESTION[family][wording]).format(X=names[-1], T=things)

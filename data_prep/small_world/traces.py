@@ -113,7 +113,7 @@ def long_cot(
         left, right = operands(step, values)
         value = apply(step.operation, left, right)
         equation = f"{left}{SYMBOL[step.operation]}{right}="
-        text = f"{step.name}: {expression(step)}={equation}" if relations else equation
+        text = f"{step.name}: {expression(step)}={equation}" if relations else f"{step.name[1:]}) {equation}"
         planted = slip(value, rng) if rng.random() < slip_rate else None
         if (
             planted is not None
@@ -179,7 +179,7 @@ class Mistake:
 
 
 RELATION_STEP = re.compile(r"^(\w+): ([^=\s]+)=(\d+[-+*/%]\d+)=(\d+)\.")
-CHAIN_STEP = re.compile(r"^(\d+[-+*/%]\d+)=(\d+)\.")
+CHAIN_STEP = re.compile(r"^(\d+)\) (\d+[-+*/%]\d+)=(\d+)\.")
 AGAIN = re.compile(r"Again: (\d+[-+*/%]\d+)=(\d+)\.")
 
 
@@ -228,13 +228,13 @@ def mistakes(problem: Problem, response: str) -> list[Mistake] | None:
                 ):
                     found.append(Mistake(position, "carried", paragraph))
             else:
-                equation, result = match.groups()
-                name = f"x{position}"
+                number, equation, result = match.groups()
+                name = f"x{number}"
                 left, symbol, right = re.split(r"([-+*/%])", equation, maxsplit=1)
                 step = truth.get(name)
                 if step is None or (symbol, right) != (SYMBOL[step.operation or "plus"], str(step.k)):
                     found.append(Mistake(position, "misread", paragraph))
-                elif int(left) != last:
+                elif int(left) != values.get(step.sources[0]):
                     found.append(Mistake(position, "carried", paragraph))
             if again:
                 if again[1] != equation:
@@ -247,9 +247,7 @@ def mistakes(problem: Problem, response: str) -> list[Mistake] | None:
             return None
     if last is None or int(thought[2]) != last:
         return None
-    if problem.family == "chain" and position < len(problem.steps) - 1:
-        found.append(Mistake(position + 1, "misread", "(a step is missing)"))
-    if problem.family == "relations" and problem.steps[-1].name not in values:
+    if problem.steps[-1].name not in values:
         found.append(Mistake(position + 1, "misread", "(what is asked for is missing)"))
     if not found and last != problem.steps[-1].value:
         found.append(Mistake(position + 1, "misread", "(another amount is given as the answer)"))

@@ -130,6 +130,7 @@ class LayerClock:
 
 def make_side(name: str, args: argparse.Namespace, folder: str) -> Any:
     """The trainer of a side; all sides get the same settings but for what they stand for."""
+    import pyarrow as pa
     import torch
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, LlamaConfig
@@ -138,8 +139,9 @@ def make_side(name: str, args: argparse.Namespace, folder: str) -> Any:
 
     from data_prep.packing import CachedRows, pack
     from data_prep.tokenization import TOKENIZED, Tally, as_lists
+    from rl.attention import choose_attention
     from rl.runs import hardware_defaults
-    from rl.sft import LongCotConfig, load_model, make_trainer
+    from rl.sft import LongCotConfig, make_trainer
 
     lengths = real_lengths(args.samples, args.max_length, args.overlong, args.seed)
     samples = random_samples(lengths, args.shape["vocab_size"], args.seed)
@@ -150,25 +152,23 @@ def make_side(name: str, args: argparse.Namespace, folder: str) -> Any:
         "report_to": "none", "disable_tqdm": True, "seed": args.seed, "dataloader_drop_last": False,
         **hardware_defaults(),
     }  # fmt: skip
-    columns = {key: [sample[key] for sample in samples] for key in ("input_ids", "labels")}
-    import pyarrow as pa
-
-    table = pa.table([as_lists(columns["input_ids"]), as_lists(columns["labels"])], schema=TOKENIZED)
-    if name == "ours":
-        training = LongCotConfig(packing=True, per_device_train_batch_size=1, **common)
-        model, attention = load_model(ModelConfig(), config, training, random_init=True)
-        rows = CachedRows(Dataset(pack(table, args.max_length)), set(), Tally(), "", False, args.max_length)
-        return make_trainer(model, ModelConfig(), training, small_tokenizer(), rows, None, []), attention
-    flash = name == "trl_packed" and torch.cuda.is_available() and is_flash_attn_2_available()
-    attention = "flash_attention_2" if flash else "sdpa"
+    table = pa.table([as_lists([s[key] for s in samples]) for key in ("input_ids", "labels")], schema=TOKENIZED)
+    flash = torch.cuda.is_available() and is_flash_attn_2_available()
+    attention = {"ours": choose_attention(None, packing=True).name, "trl_padded": "sdpa"}.get(
+        name, "flash_attention_2" if flash else "sdpa"
+    )
     torch.manual_seed(args.seed)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
+    if name == "ours":
+        training = LongCotConfig(packing=True, per_device_train_batch_size=1, **common)
+        rows = CachedRows(Dataset(pack(table, args.max_length)), set(), Tally(), "", False, args.max_length)
+        return make_trainer(model, ModelConfig(), training, small_tokenizer(), rows, None, []), attention
     if name == "trl_packed":
         settings = SFTConfig(packing=True, packing_strategy="bfd", per_device_train_batch_size=1, **common)
     else:
         settings = SFTConfig(packing=False, per_device_train_batch_size=PADDED_BATCH, **common)
     trainer = SFTTrainer(model=model, args=settings, processing_class=small_tokenizer(), train_dataset=Dataset(table))
-    return trainer, f"attention {attention}"
+    return trainer, attention
 
 
 def run_side(name: str, args: argparse.Namespace) -> None:
@@ -219,7 +219,7 @@ def run_side(name: str, args: argparse.Namespace) -> None:
                     if not sys.stdin.readline():
                         raise SystemExit("the benchmark is gone")
                     reset_peak_memory()
-                    clock.seconds, counts["tokens"] = 0.0, 0.0
+                    clock.seconds = 0.0
                     counts.update(dict.fromkeys(counts, 0.0))
                     began = now()
 
@@ -339,8 +339,8 @@ def main() -> None:
     began = time.perf_counter()
     lengths = real_lengths(args.samples, args.max_length, args.overlong, args.seed)
     print(
-        f"{args.samples} samples a side, {lengths.sum():,} tokens (mean {lengths.mean():,.0f}), {args.layers} layers of "
-        f"which {args.layers_run} are run",
+        f"{args.samples} samples a side, {lengths.sum():,} tokens (mean {lengths.mean():,.0f}), "
+        f"{args.layers} layers of which {args.layers_run} are run",
         flush=True,
     )
     if not torch.cuda.is_available():
@@ -375,7 +375,7 @@ def main() -> None:
                 side.total("layer_seconds") / side.total("seconds"),
                 side.peak / 2**30,
                 f"{side.loss:.5f}",
-                side.about["attention"].removeprefix("attention ").split(" (")[0],
+                side.about["attention"],
             ]
             for side in sides
         ],

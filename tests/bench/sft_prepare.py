@@ -12,9 +12,9 @@ text with a one-layer model, so that reading, tokenising and packing are what ta
 Then runs `recipes/sft_longcot.py --streaming true` as a user does, in a process of its own, and measures
 
     seconds_to_first_step        from the start of the process to the end of the first optimizer step
-    seconds_to_first_step_again  the same command once more with a new output folder: what a start costs in the editor
-    peak_rss_gib                 largest sum of resident memory over the process tree, sampled 20 times a second; the run
-                                 is long enough for the window after the first to have been read beside it
+    seconds_to_first_step_again  the same command once more with a new output folder: what each start costs
+    peak_rss_gib                 largest sum of resident memory over the process tree, sampled 20 times a second; the
+                                 run is long enough for the window after the first to have been read beside it
     packing_efficiency           real tokens / (rows * max_length) of the stream's first windows
     same_batches_after_kill      kill -9 in mid-epoch, same command again: the rows of every following step are those of
                                  the uninterrupted run
@@ -49,7 +49,7 @@ RECIPE = ROOT / "recipes" / "sft_longcot.py"
 MAX_LENGTH = 8192
 ROWS_PER_STEP = 2
 SAVE_STEPS = 4
-N_STEPS = 16
+N_STEPS = 10
 POOL_CHARACTERS = 16_000_000
 SPARE_DISK = 15e9
 LOG = "REDSTAR_BENCH_LOG"  # the recipe's processes write what they trained on below this folder
@@ -76,7 +76,7 @@ def make_text(n_characters: int, seed: int = 0) -> str:
 
 
 def make_tokenizer(text: str) -> Any:
-    """Byte-level BPE of 8,192 tokens, digits one by one, ChatML, trained on the beginning of the text."""
+    """Byte-level BPE of 2,048 tokens, digits one by one, ChatML, trained on the beginning of the text."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -91,7 +91,7 @@ def make_tokenizer(text: str) -> Any:
     tokenizer.train_from_iterator(
         [text[i : i + 10_000] for i in range(0, min(len(text), 4_000_000), 10_000)],
         trainers.BpeTrainer(
-            vocab_size=8192,
+            vocab_size=2048,
             special_tokens=specials,
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
@@ -232,7 +232,7 @@ def run_recipe() -> None:
         print(json.dumps(line), file=log)
         return loss
 
-    LongCotTrainer.training_step = logged  # type: ignore[method-assign]
+    LongCotTrainer.training_step = logged
     sys.argv = [str(RECIPE), *sys.argv[sys.argv.index("--recipe") + 1 :]]
     runpy.run_path(str(RECIPE), run_name="__main__")
 
@@ -245,7 +245,7 @@ class Run:
         self.folder, self.peak_rss = folder, 0
         launcher = [sys.executable]
         if n_processes > 1:
-            launcher += ["-m", "torch.distributed.run", f"--nproc_per_node={n_processes}", "--master_port=0"]
+            launcher += ["-m", "torch.distributed.run", f"--nproc_per_node={n_processes}", "--standalone"]
         command = [*launcher, "-m", "tests.bench.sft_prepare", "--recipe", *arguments]
         environment = {**os.environ, LOG: str(folder), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
         environment |= {"PYTHONPATH": str(ROOT)}
@@ -392,6 +392,7 @@ def main() -> None:
         spread.wait()
         other_processes = same_rows(first.rows(), spread.rows())
         report(f"continued by two processes: {'the same' if other_processes else 'OTHER'} rows")
+        seconds_continued, seconds_spread = (run.seconds_to_step(min(run.rows())) for run in (continued, spread))
         peaks = {run.folder.name: run.peak_rss / 2**30 for run in (first, killed, continued, spread)}
 
     efficiency, window_seconds, window = windows(model, samples, args.windows)
@@ -400,15 +401,15 @@ def main() -> None:
     print_table(
         ["", "seconds to first step", "peak GiB"],
         [["first start", seconds_to_first_step, peaks["first"]], ["second start", seconds_again, peaks["killed"]],
-         ["continued", continued_start(continued), peaks["continued"]],
-         ["two processes", continued_start(spread), peaks["spread"]]],
+         ["continued", seconds_continued, peaks["continued"]],
+         ["two processes", seconds_spread, peaks["spread"]]],
     )  # fmt: skip
     print_result(
         {
             "rows": args.rows,
             "seconds_to_first_step": seconds_to_first_step,
             "seconds_to_first_step_again": seconds_again,
-            "seconds_to_first_step_continued": continued_start(continued),
+            "seconds_to_first_step_continued": seconds_continued,
             "peak_rss_gib": peaks["first"],
             "peak_rss_gib_two_processes": peaks["spread"],
             "packing_efficiency": efficiency,
@@ -423,11 +424,6 @@ def main() -> None:
             **machine(),
         }
     )
-
-
-def continued_start(run: Run) -> float:
-    """Seconds from the start of a continued run to the end of its first step."""
-    return run.seconds_to_step(min(run.rows()))
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ def load(stage: str, argv: list[str]) -> tuple:
     """What a recipe's `main` makes of the arguments, on a machine without bf16."""
     recipe = importlib.import_module(f"recipes.{stage}")
     trainer = getattr(recipe, "trainer_classes", lambda: ())
-    settings = {"defaults": lambda: {"use_cpu": True, "bf16": False}} if trainer() else {}
-    return parse_config(stage, "", [getattr(recipe, name) for name in OWN[stage]], trainer, argv=argv, **settings)
+    own = [getattr(recipe, name) for name in OWN[stage]]
+    hardware = {"use_cpu": True, "bf16": False} if trainer() else {}
+    return parse_config(stage, "", own, trainer, defaults=lambda: hardware, argv=argv)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")

@@ -213,12 +213,12 @@ def test_finished_run_is_not_written_over(run: Run, trained: tuple[Path, str], t
 
 def test_two_runs_into_one_folder(run: Run, tiny_model: Path, samples: Path, tmp_path: Path) -> None:
     out = tmp_path / "o"
-    first = arguments(tiny_model, samples, out, "--num_train_epochs", 200, "--save_steps", 10)
+    first = arguments(tiny_model, samples, out, "--num_train_epochs", 200, "--save_steps", 1000)
     process = subprocess.Popen(
         command_line(*first), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        while not (out / "checkpoint-10").exists():
+        while not (out / "run.json").exists():
             assert process.poll() is None
             time.sleep(0.05)
         line = one_error_line(run(*first, check=False))

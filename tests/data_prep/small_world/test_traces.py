@@ -80,7 +80,7 @@ def test_unnoticed_slips_are_found_where_they_are():
         assert found is not None
         assert {m.kind for m in found} <= {"slip"}
         thought = trace.split("</think>")[0]
-        equations = re.findall(r"^(?:\w+: \S+?=)?(\d+[-+*/%]\d+)=(\d+)\.", thought, re.MULTILINE)
+        equations = re.findall(r"^(?:\w+: \S+?=|\d+\) )(\d+[-+*/%]\d+)=(\d+)\.", thought, re.MULTILINE)
         wrong = [j + 1 for j, (left, right) in enumerate(equations) if compute(left) != int(right)]
         assert [m.step for m in found] == wrong
         if not found:
@@ -111,7 +111,7 @@ def test_the_number_of_paragraphs():
 
 
 def steps_of(trace: str) -> list[re.Match[str]]:
-    step = r"^(?P<name>\w+: (?P<names>[^=\n]+)=)?(?P<left>\d+)(?P<op>[-+*/%])(?P<right>\d+)=(?P<result>\d+)\."
+    step = r"^(?P<name>\w+: (?P<names>[^=\n]+)=|\d+\) )(?P<left>\d+)(?P<op>[-+*/%])(?P<right>\d+)=(?P<result>\d+)\."
     return list(re.finditer(step, trace, re.MULTILINE))
 
 

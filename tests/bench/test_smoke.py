@@ -1,0 +1,76 @@
+"""Each benchmark's short form runs and ends with one line of JSON with the promised keys; no figure is judged."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.bench.common import ROOT, real_lengths
+from tests.bench.sft_gpu import MODELS, model_flops, peak_flops, weights
+
+
+def bench(name: str, *arguments: str) -> dict[str, Any]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment.pop("REDSTAR_DATA", None)
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.bench.{name}", *arguments],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=550,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_sft_shows_equal_losses_and_all_figures() -> None:
+    result = bench("sft", "--smoke")
+    speeds = ("ours_tokens_per_s", "trl_padded_tokens_per_s", "trl_packed_tokens_per_s", "ratio_padded", "ratio_packed")
+    for key in (*speeds, "peak_memory_ratio", "padding_bound", "seconds", "threads"):
+        assert result[key] > 0, key
+    assert 0.9 < result["packing_efficiency"] <= 1
+    assert result["loss_ours"] == pytest.approx(result["loss_trl"], abs=1e-3)
+    assert result["loss_ours"] == pytest.approx(result["loss_trl_padded"], abs=1e-3)
+    assert {"samples", "dtype", "device", "torch", "trl"} <= set(result)
+
+
+@pytest.mark.slow
+def test_sft_prepare_resumes_to_the_same_batches(tmp_path: Path) -> None:
+    result = bench("sft_prepare", "--rows", "1000", "--data", str(tmp_path))
+    assert result["same_batches_after_kill"]
+    assert result["same_batches_other_processes"]
+    for key in ("seconds_to_first_step", "seconds_to_first_step_again", "peak_rss_gib", "window_rows", "raw_gb"):
+        assert result[key] > 0, key
+    assert 0.9 < result["packing_efficiency"] <= 1
+
+
+@pytest.mark.slow
+def test_sft_gpu_reports_each_side() -> None:
+    result = bench("sft_gpu", "--step_seconds", "0.5")
+    sides = result["sides"]
+    assert {name.split("/")[1] for name in sides} == {"trl_default", "trl_packed", "ours_varlen", "ours_flash"}
+    assert all(side.get("tokens_per_s", 0) > 0 for name, side in sides.items() if "flash" not in name)
+    assert {"max_length", "checkpointing", "meaningful", "device", "seconds"} <= set(result)
+
+
+def test_real_lengths_have_the_known_mean_and_median(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REDSTAR_DATA", raising=False)
+    lengths = real_lengths(3152)
+    assert lengths.mean() == pytest.approx(3260, rel=0.02)
+    assert np.median(lengths) == pytest.approx(1240, rel=0.02)
+    assert np.quantile(lengths, 0.95) == lengths.max() == 16_384
+    assert real_lengths(1000, 8192, "drop").max() <= 8192
+    assert (real_lengths(1000, 8192, "cut") == 8192).mean() > 0.1
+
+
+def test_flops_of_the_known_shapes() -> None:
+    assert weights(MODELS["7B"]) == pytest.approx(7.07e9, rel=0.01)
+    assert weights(MODELS["1.5B"]) == pytest.approx(1.54e9, rel=0.01)
+    # One sample of n tokens: 6 N n for the products, and 6 L (H D) n^2 for causal attention.
+    assert model_flops(MODELS["7B"], 1000, 1000**2) == 6.0 * weights(MODELS["7B"]) * 1000 + 6.0 * 28 * 3584 * 1000**2
+    assert peak_flops("NVIDIA H100 80GB HBM3") == peak_flops("NVIDIA H200") == 989e12
+    assert peak_flops("NVIDIA H100 PCIe") == 756e12
+    assert peak_flops("NVIDIA A100-SXM4-80GB") == 312e12
