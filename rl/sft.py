@@ -223,8 +223,23 @@ def finish(
     trainer.save_metrics("all", metrics, combined=False)
     trainer.save_state()
     (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; the manifest says the same
-    if not trainer.is_world_process_zero():
-        return metrics
+    if trainer.is_world_process_zero():
+        sign(trainer, rows, config, started, metrics)
+    # No process ends while another one still writes: the launcher would stop the rest.
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
+    return metrics
+
+
+def sign(
+    trainer: LongCotTrainer,
+    rows: CachedRows | PackedStream,
+    config: Mapping[str, Any],
+    started: str,
+    metrics: Mapping[str, float],
+) -> None:
+    """Writes model card, ids of the problems and manifest into the output folder."""
+    folder = Path(trainer.args.output_dir)
     trainer.create_model_card(model_name=folder.name, tags=["long-cot"])
     base = str(config["model"])
     trained_on = rows.trained_on | read_trained_on(base)
@@ -248,4 +263,3 @@ def finish(
         "libraries": library_versions(),
     }
     write_json(folder / MANIFEST, manifest)
-    return metrics

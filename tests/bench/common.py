@@ -5,6 +5,7 @@ import lzma
 import os
 import platform
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,19 +25,24 @@ N_PROMPT = 100  # tokens of the prompt, which carry no loss
 LIBRARIES = ("torch", "transformers", "trl", "accelerate", "datasets", "flash-attn", "kernels")
 
 
+@cache
+def length_quantiles() -> np.ndarray:
+    """Evenly spaced quantiles of the real lengths, in tokens."""
+    if not (data := os.environ.get("REDSTAR_DATA")):
+        return np.array(LENGTH_QUANTILES, dtype=float)
+    with lzma.open(Path(data) / "long_cot" / "responses.jsonl.xz", "rt", encoding="utf-8") as lines:
+        rows = (json.loads(line) for line in lines)
+        n_characters = [len(row["response"]) for row in rows if row["long_cot"]]
+    return np.sort(np.minimum(np.array(n_characters) / CHARACTERS_PER_TOKEN, LONGEST))
+
+
 def real_lengths(n: int, max_length: int = LONGEST, overlong: str = "cut", seed: int = 0) -> np.ndarray:
     """Lengths (n,) of Long-CoT samples in tokens, in random order; those over `max_length` are cut to it or dropped.
 
     They are evenly spaced quantiles, so that few samples stand for the distribution as well as they can. It is read
     from `long_cot/responses.jsonl.xz` below $REDSTAR_DATA if that is set, else it is the table above.
     """
-    if data := os.environ.get("REDSTAR_DATA"):
-        with lzma.open(Path(data) / "long_cot" / "responses.jsonl.xz", "rt", encoding="utf-8") as lines:
-            rows = (json.loads(line) for line in lines)
-            n_characters = [len(row["response"]) for row in rows if row["long_cot"]]
-        quantiles = np.sort(np.minimum(np.array(n_characters) / CHARACTERS_PER_TOKEN, LONGEST))
-    else:
-        quantiles = np.array(LENGTH_QUANTILES, dtype=float)
+    quantiles = length_quantiles()
     positions = np.linspace(0, 1, len(quantiles))
     whole = np.interp(max_length, quantiles, positions) if overlong == "drop" and max_length < LONGEST else 1.0
     lengths = np.minimum(np.interp((np.arange(n) + 0.5) / n * whole, positions, quantiles), max_length)

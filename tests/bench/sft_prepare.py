@@ -1,7 +1,7 @@
 """A million rows to the first step: start-up, memory, packing and resuming of the streaming SFT recipe.
 
-    python -m tests.bench.sft_prepare --rows 1000000     # about 12 minutes on 2 cores, of which 4 make the data, once
-    python -m tests.bench.sft_prepare --rows 20000       # about 2 minutes
+    python -m tests.bench.sft_prepare --rows 1000000     # about 8 minutes on 2 cores; 2 of them, once, for the data
+    python -m tests.bench.sft_prepare --rows 20000       # about 5 minutes
 
 Makes an artefact folder of Long-CoT samples (untimed, kept in `--data` for the next time): the lengths of real
 responses, text of made-up words, arithmetic and LaTeX, every row another piece of it; and a tokenizer trained on that
@@ -136,6 +136,7 @@ def make_samples(folder: Path, n_rows: int, text: str, characters_per_token: flo
     raw = np.frombuffer(text.encode(), np.uint8)
     assert len(raw) == len(text), "positions in the text are positions of bytes"
     scale = min(1.0, max(0.05, (shutil.disk_usage(folder.parent).free - SPARE_DISK) / (n_rows * 5_000)))
+    all_lengths = np.maximum(50, real_lengths(n_rows) * characters_per_token * scale).astype(int)
     n_written = 0
     per_shard = ROWS_PER_SHARD // ROWS_PER_GROUP * ROWS_PER_GROUP
     with atomic_folder(folder) as temporary:
@@ -149,7 +150,7 @@ def make_samples(folder: Path, n_rows: int, text: str, characters_per_token: flo
                 writer = pq.ParquetWriter(temporary / name, SAMPLE, compression="zstd")
             assert writer is not None
             rng = np.random.default_rng(start)
-            lengths = np.maximum(50, real_lengths(n, seed=start) * characters_per_token * scale).astype(int)
+            lengths = all_lengths[start : start + n]
             begins = rng.integers(0, len(text) - lengths)
             problems = [f"Problem {start + i}: {text[b : b + 200]}" for i, b in enumerate(begins.tolist())]
             thoughts = [

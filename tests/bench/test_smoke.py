@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.bench.common import ROOT, real_lengths
+from tests.bench.common import ROOT, length_quantiles, real_lengths
 from tests.bench.sft_gpu import MODELS, model_flops, peak_flops, weights
 
 
@@ -58,6 +58,7 @@ def test_sft_gpu_reports_each_side() -> None:
 
 def test_real_lengths_have_the_known_mean_and_median(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDSTAR_DATA", raising=False)
+    length_quantiles.cache_clear()
     lengths = real_lengths(3152)
     assert lengths.mean() == pytest.approx(3260, rel=0.02)
     assert np.median(lengths) == pytest.approx(1240, rel=0.02)
