@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tqdm.auto import tqdm
+
+from data_prep.tokenization import end_of_turn_texts
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,10 @@ class TransformersEngine:
         """`n` continuations of each prompt, in the prompts' order. Temperature 0 is greedy.
 
         Prompts are sorted by length, so that batches carry little padding. The same call gives the same result on the
-        same hardware.
+        same hardware. Raises ValueError if a prompt and its continuation do not fit into the model's positions.
         """
         import torch
+        from transformers import GenerationConfig
 
         if not prompts:
             return []
@@ -64,22 +66,27 @@ class TransformersEngine:
         ids = self.tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
         jobs = sorted((i for i in range(len(prompts)) for _ in range(n)), key=lambda i: -len(ids[i]))
         results: list[list[Completion]] = [[] for _ in prompts]
-        decoding: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        positions = self.model.config.get_text_config().max_position_embeddings
+        if (longest := max(map(len, ids)) + max_new_tokens) > positions:
+            raise ValueError(
+                f"a prompt and --max_new_tokens {max_new_tokens} make {longest} tokens, the model has {positions} "
+                f"positions: give at most {positions - longest + max_new_tokens}"
+            )
+        # A turn ends with any of these. The model's own generation settings (a repetition penalty, say) do not apply.
+        ends = self.model.generation_config.eos_token_id or []
+        stops = self.tokenizer.convert_tokens_to_ids(end_of_turn_texts(self.tokenizer))
+        ends = {*([ends] if isinstance(ends, int) else ends), *stops}
+        decoding = GenerationConfig(
+            max_new_tokens=max_new_tokens, eos_token_id=sorted(ends), pad_token_id=self.tokenizer.pad_token_id
+        )
         if temperature > 0:
-            decoding = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
-        ends = self.model.generation_config.eos_token_id
-        ends = {ends} if isinstance(ends, int) else set(ends or [self.tokenizer.eos_token_id])
+            decoding.update(do_sample=True, temperature=temperature, top_p=top_p, top_k=0)
+        self.model.generation_config = decoding
         with tqdm(total=len(jobs), desc="sampling", unit=" responses", disable=None) as bar, torch.inference_mode():
             for start in range(0, len(jobs), self.batch_size):
                 batch = jobs[start : start + self.batch_size]
                 inputs = self.tokenizer.pad({"input_ids": [ids[i] for i in batch]}, return_tensors="pt").to(self.device)
-                output = self.model.generate(
-                    **inputs,
-                    **decoding,
-                    max_new_tokens=max_new_tokens,
-                    eos_token_id=sorted(ends),
-                    pad_token_id=self.tokenizer.pad_token_id,
-                )
+                output = self.model.generate(**inputs, generation_config=decoding)
                 for i, row in zip(batch, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
                     stop = next((j for j, token in enumerate(row) if token in ends), None)
                     kept = row if stop is None else row[:stop]
