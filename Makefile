@@ -4,7 +4,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 CODE := $(wildcard data_prep rl multimodal recipes tests)
-BENCH ?= $(basename $(notdir $(filter-out %/__init__.py,$(wildcard tests/bench/[a-z]*.py))))
+BENCH ?= $(basename $(notdir $(filter-out %/__init__.py,$(filter-out %/common.py %/test_smoke.py,$(wildcard tests/bench/[a-z]*.py)))))
 
 # Tests, benchmarks and the quickstart use only what is in the repository: never ask the Hub.
 OFFLINE := HF_HUB_OFFLINE=1

@@ -272,11 +272,12 @@ class PackedStream:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self.tally, self.begun = Tally(), []
         n_before, n_barren = -self.offset, 0
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenise") as pool:
-            coming = None
+        pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenise")
+        coming = None
+        try:
             for window in count(self.window):
                 table, tally = coming.result() if coming else self.first_window()
-                coming = pool.submit(self.read, window + 1)
+                coming = None
                 self.tally.add(tally)
                 self.begun.append((n_before, window))
                 n_barren = 0 if len(table) else n_barren + 1
@@ -284,7 +285,12 @@ class PackedStream:
                     raise ValueError(f"no sample of this data is left to train on: {self.tally}")
                 for i in range(self.offset if window == self.window else 0, len(table)):
                     yield {name: table[name][i].as_py() for name in table.column_names}
+                    # Not before the second row is asked for: trainers look at the first one several times beforehand.
+                    coming = coming or pool.submit(self.read, window + 1)
+                coming = coming or pool.submit(self.read, window + 1)
                 n_before += len(table)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def position(self, n_consumed: int) -> dict[str, int]:
         """Where the stream stands after `n_consumed` rows of this iteration, for `start_at` in another process."""

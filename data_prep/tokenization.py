@@ -7,7 +7,7 @@ as in generation. The loss covers the assistant's turns, thoughts and end-of-tur
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +20,7 @@ from data_prep.rows import RowError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+TEXTS_AT_ONCE = 256
 IGNORED = -100  # the label of a token that carries no loss, as torch's cross entropy has it
 TOKENIZED = pa.schema([("input_ids", pa.large_list(pa.int32())), ("labels", pa.large_list(pa.int32()))])
 
@@ -167,11 +168,11 @@ def tokenize(
         samples.append((where, sample["problem_id"], [trained for _, trained in segments]))
         pieces += [text for text, _ in segments]
 
-    encoded = iter(tokenizer(pieces, add_special_tokens=False, verbose=False)["input_ids"] if pieces else [])
+    encoded = encode(pieces, tokenizer)
     ids: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     for where, sample_id, trained in samples:
-        parts = [np.asarray(next(encoded), dtype=np.int32) for _ in trained]
+        parts = [next(encoded) for _ in trained]
         sample_ids = np.concatenate(parts)
         sample_labels = np.concatenate(
             [
@@ -207,6 +208,21 @@ def tokenize(
         labels.append(sample_labels)
     table = pa.table([as_lists(ids), as_lists(labels)], schema=TOKENIZED)
     return table, problem_ids, tally
+
+
+def encode(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> Iterator[np.ndarray]:
+    """Token ids (int32) of each text, a few texts at a time: an encoding holds ten times as much as its ids."""
+    backend = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+    if backend is not None:
+        backend.no_truncation()  # both are left over from the last call, whoever made it
+        backend.no_padding()
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        batch = list(texts[start : start + TEXTS_AT_ONCE])
+        if backend is not None:  # without offsets, which are not needed and take a third of the time
+            yield from (np.array(e.ids, np.int32) for e in backend.encode_batch_fast(batch, add_special_tokens=False))
+        else:
+            slow = tokenizer(batch, add_special_tokens=False, verbose=False)["input_ids"]
+            yield from (np.array(ids, np.int32) for ids in slow)
 
 
 def as_lists(arrays: list[np.ndarray]) -> pa.LargeListArray:

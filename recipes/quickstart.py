@@ -10,6 +10,7 @@ again.
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -35,7 +36,7 @@ class QuickstartArguments:
 
 def start(arguments: list[str], log: Path, n_threads: int) -> subprocess.Popen[bytes]:
     """Starts a recipe with its output in a log file."""
-    print(f"$ python {' '.join(arguments)}\n  (log: {log})", flush=True)
+    print(f"$ python {shlex.join(arguments)}\n  (log: {log})", flush=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(n_threads)}
     command = [sys.executable, *arguments]

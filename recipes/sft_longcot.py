@@ -126,6 +126,8 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
         raise ValueError("nothing to train: give --model_name_or_path and --dataset_name, or --config FILE.yaml")
     if data.streaming and data.eval_share:
         raise ValueError("--eval_share needs all rows before training: with --streaming give eval_datasets instead")
+    if data.streaming and training.dataloader_num_workers:
+        raise ValueError("--streaming reads ahead in a thread of its own: leave out --dataloader_num_workers")
     tokenizer = load_tokenizer(model_args, training.chat_template_path, data.added_tokens)
     config = load_config(model_args, training.max_length, data.rope_theta, data.rope_scaling)
     part: Literal["train", "all"] = "train" if data.eval_share else "all"
