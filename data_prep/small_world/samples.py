@@ -1,5 +1,6 @@
 """The small world as rows: problems and Long-CoT samples, made on demand and kept in the cache."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +16,10 @@ from data_prep.small_world import VERSION
 from data_prep.small_world.problems import BANDS, Problem, Split, problems
 from data_prep.small_world.traces import long_cot
 
+# What the rows are made by is part of their name in the cache: a changed generator never finds old rows.
+GENERATOR = hashlib.sha256(
+    b"".join((Path(__file__).parent / name).read_bytes() for name in ("problems.py", "traces.py", "samples.py"))
+).hexdigest()[:12]
 SPLITS = ("train", "dev", "test")
 LEVELS = {band: float(i + 1) for i, band in enumerate(BANDS)}
 
@@ -58,7 +63,7 @@ def small_world_folder(split: Split, n_rows: int, seed: int = 0) -> Path:
     """Artefact folder of Long-CoT samples of a split, made in the cache at the first call."""
     if split not in SPLITS:
         raise ValueError(f"small-world has no split {split!r}: {', '.join(SPLITS)}")
-    path = cache_folder() / "small-world" / f"v{VERSION}-{split}-{n_rows}-seed{seed}"
+    path = cache_folder() / "small-world" / f"v{VERSION}-{GENERATOR}-{split}-{n_rows}-seed{seed}"
     if not path.exists():
         config = {"split": split, "n_rows": n_rows, "version": VERSION}
         with suppress(FileExistsError):  # another process has made it meanwhile
