@@ -195,7 +195,7 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
         + (f", held-out {metrics['eval_loss']:.4f}" if "eval_loss" in metrics else "")
         + f", {metrics['train_tokens_per_second']:,.0f} tokens/s",
         f"model      {folder}",
-        f"next       python recipes/evaluate.py --model {folder} --benchmark small-world",
+        f"next       python recipes/evaluate.py --model_name_or_path {folder} --benchmark small-world",
     )
 
 
