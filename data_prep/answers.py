@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data_prep.formats import END_THINK, is_unclosed
+from data_prep.formats import END_THINK, THINK, is_unclosed
 
 BRACE = re.compile(r"\\boxed\{|\\[\\{}]|[{}]")
 Verdict = Literal["right", "wrong", "unverifiable", "timed out"]
@@ -42,12 +42,13 @@ def last_boxed(text: str) -> str | None:
     return text[slice(*last)].strip() if last else None
 
 
-def extract_answer(response: str) -> str | None:
+def extract_answer(response: str, thought_open: bool = False) -> str | None:
     """The last boxed answer after the thought; a box inside the thought does not count once the thought is closed.
 
-    A response that never closes its thought has given no answer.
+    A response that never closes its thought has given no answer. `thought_open`: the prompt has opened the thought
+    already, as some chat templates do.
     """
-    if is_unclosed(response):
+    if is_unclosed(THINK + response if thought_open else response):
         return None
     return last_boxed(response.rpartition(END_THINK)[2])
 
@@ -70,9 +71,9 @@ class AnswerChecker:
     def __exit__(self, *exception: object) -> None:
         self._stop()
 
-    def judge(self, gold: str, response: str) -> Judgement:
-        """Extracts the answer of a response and compares it with the gold."""
-        extracted = extract_answer(response)
+    def judge(self, gold: str, response: str, thought_open: bool = False) -> Judgement:
+        """Extracts the answer of a response (see `extract_answer`) and compares it with the gold."""
+        extracted = extract_answer(response, thought_open)
         return Judgement(extracted, "wrong" if extracted is None else self.compare(gold, extracted))
 
     def judge_all(self, golds: Sequence[str], responses: Sequence[str]) -> list[Judgement]:

@@ -61,6 +61,17 @@ def hash_path(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def hash_model(name: str, config: Any) -> str:
+    """Hash of the files right in a model folder, or the Hub commit that a model of this name was loaded from.
+
+    Checkpoints below the folder are no part of the model.
+    """
+    if not Path(name).is_dir():
+        return f"commit {getattr(config, '_commit_hash', None)}"
+    files = sorted(file for file in Path(name).iterdir() if file.is_file() and not file.name.startswith("."))
+    return hashlib.sha256("".join(f"{file.name} {hash_path(file)}\n" for file in files).encode()).hexdigest()
+
+
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yields a temporary folder that becomes `path` if the block ends well and is removed if it does not.
@@ -196,6 +207,10 @@ def write_trained_on(folder: str | Path, ids: Iterable[str]) -> int:
 
 
 def read_trained_on(folder: str | Path) -> set[str]:
-    """Ids of the problems that the model in this folder was trained on; empty if it has no record."""
-    path = Path(folder) / TRAINED_ON
+    """Ids of the problems that the model in this folder was trained on; empty if it has no record.
+
+    The record of a checkpoint is that of its run, in the folder above.
+    """
+    folder = Path(folder)
+    path = (folder.resolve().parent if folder.name.startswith("checkpoint-") else folder) / TRAINED_ON
     return set(pq.read_table(path)["problem_id"].to_pylist()) if path.is_file() else set()

@@ -1,5 +1,7 @@
 """Benchmarks: reading problems with answers, refusing those a model was trained on, and summing up responses."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
@@ -34,6 +36,11 @@ def read_benchmark(name: str, split: str, n_problems: int | None) -> list[dict[s
     if not rows:
         raise ValueError(f"{name}: no problems")
     return rows
+
+
+def content_hash(problems: Sequence[Mapping[str, Any]]) -> str:
+    """SHA-256 of the problems' ids and answers, in their order."""
+    return hashlib.sha256(json.dumps([[row["problem_id"], row["answer"]] for row in problems]).encode()).hexdigest()
 
 
 def refuse_trained_on(model: str, benchmark: str, problems: Sequence[Mapping[str, Any]]) -> None:

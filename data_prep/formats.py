@@ -47,10 +47,10 @@ def to_sample(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """A Long-CoT sample row from any of the stored forms, with thought markers converted.
 
     Known by their columns: `messages` (chat), `conversations` (ShareGPT), `instruction`/`input`/`output` (Alpaca),
-    `query`/`response`, `prompt`/`completion`, `problem`/`response`. `where` names file and row in errors.
+    `query`/`response`, `prompt`/`completion`, `problem`/`response`; a text in `system` becomes the system turn of a
+    conversation that does not begin with one. `where` names file and row in errors.
     Raises RowError.
     """
-    system = row.get("system")
     if row.get("messages") is not None:
         messages = row["messages"]
     elif isinstance(row.get("conversations"), list):
@@ -81,9 +81,11 @@ def to_sample(row: Mapping[str, Any], where: str) -> dict[str, Any]:
                 "'instruction' and 'output', 'query' and 'response', 'prompt' and 'completion' or "
                 "'problem' and 'response'"
             )
-        if system:
-            messages = [{"role": "system", "content": system}, *messages]
     validate_messages(messages, where)
+    system = row.get("system")
+    if isinstance(system, str) and system and messages[0]["role"] != "system":
+        messages = [{"role": "system", "content": system}, *messages]
+        validate_messages(messages, where)
     messages = [
         {"role": m["role"], "content": convert_markers(m["content"]) if m["role"] == "assistant" else m["content"]}
         for m in messages

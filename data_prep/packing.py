@@ -10,11 +10,11 @@ Both ways of training read the data in *windows* of shuffled blocks and pack eac
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from itertools import chain, count
+from itertools import chain, count, groupby
 from math import ceil
 from pathlib import Path
 from random import Random
@@ -29,7 +29,16 @@ from trl import pack_dataset
 
 from data_prep.artefacts import atomic_folder, cache_folder, hash_path, read_trained_on, write_json, write_trained_on
 from data_prep.formats import own_id, to_sample
-from data_prep.sources import Block, DatasetConfig, can_be_entered, load_hub, open_blocks, read_block
+from data_prep.rows import RowError
+from data_prep.sources import (
+    Block,
+    DatasetConfig,
+    can_be_entered,
+    load_hub,
+    open_blocks,
+    read_block,
+    start_in_group,
+)
 from data_prep.tokenization import Rules, Tally, tokenize
 
 if TYPE_CHECKING:
@@ -37,15 +46,15 @@ if TYPE_CHECKING:
 
 CACHED_WINDOW_BLOCKS = 64  # about 16,000 rows packed at once
 STREAM_WINDOW_BLOCKS = 8  # about 2,000 rows: fast to fill, and packed to within 2 % of the optimum
-CACHE_VERSION = 2  # of the cached rows' form; a change makes old caches unused
+CACHE_VERSION = 3  # of the cached rows' form and making; a change makes old caches unused
 
 
 class Mixture:
     """Several data sets as one order of blocks per epoch.
 
     A data set of weight 2 is seen twice in an epoch, one of weight 0.5 by a random half of its blocks (what is left
-    over: by a random part of the rows of one more block), drawn anew each epoch. `shuffle=False` keeps the order of the
-    files.
+    over: by a random part of the rows of one more block), drawn anew each epoch of a stream; cached rows are those of
+    one epoch, so that each epoch of training sees the same part. `shuffle=False` keeps the order of the files.
     """
 
     def __init__(self, datasets: Sequence[DatasetConfig], seed: int = 0, shuffle: bool = True):
@@ -96,12 +105,13 @@ class Mixture:
         return digest.hexdigest()
 
     def quick_hash(self) -> str:
-        """Hash of the files' names, sizes and times of change, the weights and the seed."""
+        """Hash of the data sets' names, splits and weights, the files' sizes and times of change, and the seed."""
         digest = hashlib.sha256(str(self.seed).encode())
         for dataset, blocks in zip(self.datasets, self.blocks, strict=True):
+            rest = [dataset.split, dataset.config, dataset.n_rows, dataset.weight]
             for file in sorted({block.file for block in blocks}):
                 status = Path(file).stat() if Path(file).exists() else None
-                seen = [file, status and (status.st_size, status.st_mtime_ns), dataset.n_rows, dataset.weight]
+                seen = [file, status and (status.st_size, status.st_mtime_ns), *rest]
                 digest.update(json.dumps(seen).encode())
         return digest.hexdigest()
 
@@ -217,6 +227,21 @@ def write_cached_rows(
         write_json(folder / "tally.json", tally.as_dict())
 
 
+def row_group(block: Block) -> tuple[str, int]:
+    return block.copy or block.file, block.offset
+
+
+def stored_ids(blocks: Sequence[Block]) -> list[list[str | None]]:
+    """The problem ids in the rows of each block of one Parquet row group; None for an id that is not one of ours."""
+    name, group = row_group(blocks[0])
+    with pq.ParquetFile(name) as file:
+        if "problem_id" not in file.schema_arrow.names:
+            return [[None] for _ in blocks]
+        column = [own_id(value) for value in file.read_row_group(group, ["problem_id"])[0].to_pylist()]
+        starts = [start_in_group(block, file) for block in blocks]
+    return [column[start : start + (block.n_rows or 0)] for block, start in zip(blocks, starts, strict=True)]
+
+
 class PackedStream:
     """An endless stream of packed rows over a mixture, which can start at any position.
 
@@ -242,8 +267,10 @@ class PackedStream:
         self.tokenizer, self.rules, self.packing, self.seed = tokenizer, rules, packing, seed
         self.windows_per_epoch = -(-len(self.mixture.epoch(0)) // STREAM_WINDOW_BLOCKS)
         self.window, self.offset = 0, 0  # where an iteration starts
-        self.tally = Tally()  # of the windows begun since then
-        self.begun: list[tuple[int, int]] = []  # those windows: (rows between the start and it, window)
+        self.tally_before = Tally()  # of the windows before the start
+        self.tally = Tally()  # of those and the windows begun since then
+        # The windows begun since the start: (rows between the start and it, window, tally of all windows before it).
+        self.begun: list[tuple[int, int, Tally]] = []
         self._first: tuple[int, pa.Table, Tally] | None = None
 
     @property
@@ -252,9 +279,13 @@ class PackedStream:
         settings = [self.mixture.quick_hash(), fingerprint(self.tokenizer), asdict(self.rules), self.packing]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:24]
 
-    def start_at(self, window: int, offset: int) -> None:
-        """Sets where the next iteration starts: a window (they count on over epochs) and a row in it."""
+    def start_at(self, window: int, offset: int, tally: Mapping[str, Any] | None = None) -> None:
+        """Sets where the next iteration starts: a window (they count on over epochs) and a row in it.
+
+        `tally`: counts of the windows before it, as `position` gives them; without them, counting begins at the start.
+        """
         self.window, self.offset = window, offset
+        self.tally_before = Tally(**(tally or {}))
 
     def read(self, window: int) -> tuple[pa.Table, Tally]:
         epoch, index = divmod(window, self.windows_per_epoch)
@@ -270,7 +301,7 @@ class PackedStream:
         return self._first[1], self._first[2]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        self.tally, self.begun = Tally(), []
+        self.tally, self.begun = replace(self.tally_before), []
         n_before, n_barren = -self.offset, 0
         pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenise")
         coming = None
@@ -278,8 +309,8 @@ class PackedStream:
             for window in count(self.window):
                 table, tally = coming.result() if coming else self.first_window()
                 coming = None
+                self.begun.append((n_before, window, replace(self.tally)))
                 self.tally.add(tally)
-                self.begun.append((n_before, window))
                 n_barren = 0 if len(table) else n_barren + 1
                 if n_barren > self.windows_per_epoch:
                     raise ValueError(f"no sample of this data is left to train on: {self.tally}")
@@ -292,10 +323,14 @@ class PackedStream:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def position(self, n_consumed: int) -> dict[str, int]:
-        """Where the stream stands after `n_consumed` rows of this iteration, for `start_at` in another process."""
-        before, window = max(entry for entry in self.begun if entry[0] <= n_consumed)
-        return {"window": window, "offset": n_consumed - before}
+    def position(self, n_consumed: int) -> dict[str, Any]:
+        """Where the stream stands after `n_consumed` rows of this iteration, for `start_at` in another process.
+
+        `tally` leaves out the window at the position: whoever goes on there begins and counts it again.
+        """
+        begun = self.begun or [(-self.offset, self.window, self.tally_before)]
+        before, window, tally = max(entry for entry in begun if entry[0] <= n_consumed)
+        return {"window": window, "offset": n_consumed - before, "tally": tally.as_dict()}
 
     @property
     def trained_on(self) -> set[str]:
@@ -306,15 +341,19 @@ class PackedStream:
             part = min(n_windows - epoch * self.windows_per_epoch, self.windows_per_epoch)
             blocks.update(self.mixture.epoch(epoch)[: part * STREAM_WINDOW_BLOCKS])
         ids: set[str] = set()
-        for block in blocks:
-            stored: list[str | None] = [None]
-            if block.file.endswith(".parquet") and "problem_id" in pq.read_schema(block.file).names:
-                column = pq.ParquetFile(block.file).read_row_group(block.offset, ["problem_id"])[0]
-                stored = [own_id(value) for value in column.to_pylist()]
-            if all(stored):
-                ids.update(value for value in stored if value)
-            else:
-                ids.update(to_sample(row, where)["problem_id"] for where, row in read_block(block))
+        for (name, _), members in groupby(sorted(blocks, key=row_group), row_group):
+            group = list(members)
+            stored: list[list[str | None]] = stored_ids(group) if name.endswith(".parquet") else [[None]] * len(group)
+            for block, own in zip(group, stored, strict=True):
+                if all(own):
+                    ids.update(value for value in own if value)
+                    continue
+                for where, row in read_block(block):
+                    try:
+                        ids.add(to_sample(row, where)["problem_id"])
+                    except RowError:
+                        if self.rules.bad_row == "error":
+                            raise
         return ids
 
     def n_steps(self, epochs: float, rows_per_step: int) -> int:

@@ -5,12 +5,16 @@ is read in random order, from any position, with bounded memory.
 """
 
 import gzip
+import hashlib
 import io
 import json
 import lzma
+import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -19,10 +23,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep.artefacts import read_manifest
+from data_prep.artefacts import atomic_folder, cache_folder, read_manifest
 from data_prep.rows import RowError
 
 BLOCK_ROWS = 256
+# Rows of a Parquet row group beyond which a file is copied: reading a block decodes its group from the beginning.
+LARGE_GROUP = 8192
+BLOCKS_PER_COPY = 400  # in one file of a copy: each reading of a block parses the footer, which names all groups
 COMPRESSED = (".gz", ".xz", ".zst")
 SUFFIXES = (".parquet", ".jsonl", ".json", *(f".jsonl{suffix}" for suffix in COMPRESSED))
 # Single .json files in a folder are manifests and settings more often than data.
@@ -51,7 +58,8 @@ class Block:
     """Rows `start` to `start + n_rows` of `file`. `n_rows` is None where only reading tells.
 
     `offset`: byte position of the first row (JSONL), or number of the row group (Parquet). `share`: the part of the
-    rows that is read, drawn anew for each value of `draw`.
+    rows that is read, drawn anew for each value of `draw`. `copy`: the file with small row groups that the rows are
+    read from instead (see `small_groups`); `offset` is then a group in it.
     """
 
     file: str
@@ -62,6 +70,7 @@ class Block:
     config: str | None = None
     share: float = 1.0
     draw: str = ""
+    copy: str = ""
 
 
 def find_files(path: Path) -> list[Path]:
@@ -88,7 +97,8 @@ def is_local(name: str) -> bool:
 
 
 def open_blocks(dataset: DatasetConfig, kinds: Sequence[str] = ("sample",)) -> list[Block]:
-    """All blocks of a data set, in its own order. Counts rows, reads none (but for JSONL, which is scanned once).
+    """All blocks of a data set, in its own order. Counts rows, reads none (but for JSONL, which is scanned once, and
+    Parquet files with huge row groups, which are copied once).
 
     `kinds`: the kinds of rows that an artefact folder may hold, see `data_prep.rows.SCHEMAS`.
     Raises FileNotFoundError, ValueError.
@@ -116,7 +126,8 @@ def open_blocks(dataset: DatasetConfig, kinds: Sequence[str] = ("sample",)) -> l
             dataset.n_rows,
         )
     for path in paths:
-        blocks += file_blocks(path)
+        # The first rows of a group are read fast enough without a copy.
+        blocks += file_blocks(path, may_copy=dataset.n_rows is None or dataset.n_rows > LARGE_GROUP)
     return limit(blocks, dataset.n_rows)
 
 
@@ -136,20 +147,26 @@ def limit(blocks: list[Block], n_rows: int | None) -> list[Block]:
     return kept
 
 
-def file_blocks(path: Path) -> list[Block]:
+def file_blocks(path: Path, may_copy: bool = True) -> list[Block]:
     if path.suffix == ".parquet":
         try:
             metadata = pq.read_metadata(path)
         except (pa.ArrowInvalid, OSError) as error:
             raise ValueError(f"{path}: no readable Parquet file ({one_line(error)})") from None
         blocks, first = [], 0
-        for group in range(metadata.num_row_groups):
-            rows = metadata.row_group(group).num_rows
+        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        for group, rows in enumerate(sizes):
             blocks += [
                 Block(str(path), first + start, min(BLOCK_ROWS, rows - start), group)
                 for start in range(0, rows, BLOCK_ROWS)
             ]
             first += rows
+        if may_copy and max(sizes, default=0) > LARGE_GROUP:
+            folder = small_groups(path)
+            blocks = [
+                replace(block, offset=i % BLOCKS_PER_COPY, copy=str(folder / copy_name(i)))
+                for i, block in enumerate(blocks)
+            ]
         return blocks
     if not can_be_entered(str(path)):  # compressed files and JSON arrays cannot be entered in the middle
         return [Block(str(path), 0, None)]
@@ -167,11 +184,61 @@ def file_blocks(path: Path) -> list[Block]:
     return blocks
 
 
+def copy_name(block: int) -> str:
+    """Name of the file that holds a block, by its number, in the folder that `small_groups` makes."""
+    return f"data-{block // BLOCKS_PER_COPY:05d}.parquet"
+
+
+def small_groups(path: Path) -> Path:
+    """A folder in the cache with the rows of a Parquet file, a row group for each block; written if it is not there.
+
+    Memory is bounded by a few blocks. Raises ValueError if the file is unreadable.
+    """
+    status = path.stat()
+    key = json.dumps([str(path.resolve()), status.st_size, status.st_mtime_ns, BLOCK_ROWS, BLOCKS_PER_COPY])
+    folder = cache_folder() / "regrouped" / hashlib.sha256(key.encode()).hexdigest()[:24]
+    if folder.exists():
+        return folder
+    print(
+        f"{path}: row groups of more than {LARGE_GROUP:,} rows are slow to read in random order: "
+        f"copied once with smaller ones to {folder}",
+        file=sys.stderr,
+        flush=True,
+    )
+    with suppress(FileExistsError), atomic_folder(folder) as unfinished:  # another process may write the same copy
+        writer = None
+        for i, batch in enumerate(block_batches(path)):
+            if i % BLOCKS_PER_COPY == 0:
+                if writer:
+                    writer.close()
+                writer = pq.ParquetWriter(unfinished / copy_name(i), batch.schema, compression="zstd")
+            assert writer
+            writer.write_batch(batch)
+        if writer:
+            writer.close()
+    return folder
+
+
+def block_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """The rows of each block of a Parquet file. Raises ValueError where it is unreadable."""
+    n_rows = 0
+    try:
+        # By default all columns of a row group are read into memory at once.
+        with pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
+            for group in range(file.num_row_groups):
+                for batch in file.iter_batches(batch_size=BLOCK_ROWS, row_groups=[group]):
+                    yield batch
+                    n_rows += len(batch)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path}: unreadable at row {n_rows} ({one_line(error)})") from None
+
+
 def can_be_entered(name: str) -> bool:
     """Whether reading can begin in the middle of this data file or Hub data set."""
     return not name.endswith((".json", *COMPRESSED))
 
 
+@cache  # loading takes seconds, and each block asks for the data set
 def load_hub(name: str, split: str, config: str | None) -> Any:
     """The data set as the `datasets` library loads it: downloaded once, then memory-mapped from its cache."""
     from datasets import load_dataset
@@ -230,15 +297,21 @@ def require_mapping(row: Any, where: str) -> dict[str, Any]:
 
 def read_parquet(block: Block) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
-        with pq.ParquetFile(block.file) as file:
-            first = sum(file.metadata.row_group(i).num_rows for i in range(block.offset))
+        with pq.ParquetFile(block.copy or block.file) as file:
             batches = file.iter_batches(batch_size=BLOCK_ROWS, row_groups=[block.offset])
-            batch = next(islice(batches, (block.start - first) // BLOCK_ROWS, None))
+            batch = next(islice(batches, start_in_group(block, file) // BLOCK_ROWS, None))
             rows = batch.slice(0, block.n_rows).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{block.file}: unreadable at row {block.start} ({one_line(error)})") from None
     for i, row in enumerate(rows):
         yield f"{block.file}, row {block.start + i}", row
+
+
+def start_in_group(block: Block, file: pq.ParquetFile) -> int:
+    """Number of the block's first row in its row group of the opened file."""
+    if block.copy:
+        return 0
+    return block.start - sum(file.metadata.row_group(i).num_rows for i in range(block.offset))
 
 
 def read_jsonl(block: Block) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -86,8 +86,8 @@ def render(
     """The conversation as (text, is trained on) segments whose texts join to the chat template's own rendering.
 
     `stops`: texts of the tokens that may end a turn (see `end_of_turn_texts`), and whether they swallow the white space
-    behind them. Raises RowError if the template changes an assistant turn (some drop the thought) or cannot render the
-    roles.
+    behind them. A turn that none of them ends is trained on up to the end of its content. Raises RowError if the
+    template changes an assistant turn (some drop the thought) or cannot render the roles.
     """
     turns = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
     try:
@@ -111,11 +111,14 @@ def render(
             )
         # What follows the end-of-turn token (a newline in ChatML) belongs to the next segment: no model writes it.
         end = turn.index(content) + len(content)
-        stop = len(turn)
+        stop = end
         if found := [(turn.index(text, end) + len(text), text) for text in stops if text in turn[end:]]:
-            stop, text = min(found)
-            if stops[text]:  # by itself the white space would become a token that the template's own ids lack
-                stop += len(turn[stop:]) - len(turn[stop:].lstrip())
+            after, text = min(found)
+            # Further away it ends the next speaker's turn, unless this turn is the last.
+            if i == turns[-1] or not turn[end : after - len(text)].strip():
+                stop = after
+                if stops[text]:  # by itself the white space would become a token that the template's own ids lack
+                    stop += len(turn[stop:]) - len(turn[stop:].lstrip())
         segments += [(whole[done : len(before)], False), (turn[:stop], True)]
         done = len(before) + stop
     if whole[done:]:

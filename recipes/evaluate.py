@@ -48,14 +48,17 @@ def main() -> None:
 
 def evaluate(args: EvaluateArguments) -> dict[str, Any]:
     from data_prep.answers import AnswerChecker
-    from data_prep.artefacts import write_artefact, write_json
-    from data_prep.benchmarks import read_benchmark, refuse_trained_on, summarise, table
+    from data_prep.artefacts import hash_model, now, write_artefact, write_json
+    from data_prep.benchmarks import content_hash, read_benchmark, refuse_trained_on, summarise, table
     from data_prep.engines import TransformersEngine
 
+    started = now()
     # The problems, which the model must not have seen.
     problems = read_benchmark(args.benchmark, args.split, args.n_problems)
     refuse_trained_on(args.model_name_or_path, args.benchmark, problems)
     group_by = args.group_by or next((c for c in ("band", "level") if problems[0].get(c) is not None), None)
+    if group_by and group_by not in problems[0]:
+        raise ValueError(f"--group_by {group_by}: {args.benchmark} has the columns {', '.join(sorted(problems[0]))}")
     if Path(args.output_dir).exists():
         raise FileExistsError(f"{args.output_dir} exists already: choose another --output_dir or remove it")
 
@@ -70,9 +73,10 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
             completions = engine.sample(
                 prompts, n, max_new_tokens=args.max_new_tokens, temperature=temperature, top_p=top_p, seed=args.seed
             )
-            for problem, responses in zip(problems, completions, strict=True):
+            for problem, prompt, responses in zip(problems, prompts, completions, strict=True):
+                thought_open = prompt.rstrip().endswith("<think>")
                 for sample, completion in enumerate(responses):
-                    judgement = checker.judge(problem["answer"], completion.text)
+                    judgement = checker.judge(problem["answer"], completion.text, thought_open=thought_open)
                     rows.append(
                         {
                             "problem_id": problem["problem_id"],
@@ -101,8 +105,11 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
         stage="evaluate",
         config=asdict(args),
         seed=args.seed,
-        inputs={},
-        extra=result,
+        inputs={
+            args.model_name_or_path: hash_model(args.model_name_or_path, engine.model.config),
+            args.benchmark: content_hash(problems),
+        },
+        extra={**result, "started": started},
     )
     write_json(Path(args.output_dir) / "result.json", result)
     print(table(result))

@@ -28,7 +28,7 @@ ARMS = {"before": "base", "after": "Long-CoT SFT", "from_random": "same SFT from
 
 @dataclass
 class QuickstartArguments:
-    output_dir: str = field(default="outputs/quickstart", metadata={"help": "emptied at the start"})
+    output_dir: str = field(default="outputs/quickstart", metadata={"help": "an earlier quickstart there is removed"})
     n_train_samples: int = field(default=4000, metadata={"help": "Long-CoT traces to train on"})
     n_problems: int = field(default=300, metadata={"help": "held-out problems to measure on"})
     num_train_epochs: float = field(default=2, metadata={"help": "passes over the traces"})
@@ -39,6 +39,7 @@ def start(arguments: list[str], log: Path, n_threads: int) -> subprocess.Popen[b
     print(f"$ python {shlex.join(arguments)}\n  (log: {log})", flush=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(n_threads)}
+    environment.setdefault("CUDA_VISIBLE_DEVICES", "0")  # several GPUs would want `accelerate launch`
     command = [sys.executable, *arguments]
     return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=log.open("wb"), stderr=subprocess.STDOUT)
 
@@ -65,6 +66,8 @@ def main() -> None:
     (args,) = parse_config("quickstart", __doc__, [QuickstartArguments])
     begun = time.monotonic()
     folder = REPOSITORY / args.output_dir
+    if folder.exists() and any(folder.iterdir()) and not (folder / "logs").is_dir():
+        raise SystemExit(f"error: {folder} holds something else than a quickstart: choose another --output_dir")
     shutil.rmtree(folder, ignore_errors=True)
     n_cores = os.cpu_count() or 1
 

@@ -22,6 +22,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # not recipes/: evaluate
 from data_prep.config import parse_config
 from data_prep.sources import DatasetConfig
 from data_prep.tokenization import Rules
+from rl.options import COMMON, DECISIVE
 
 
 @dataclass
@@ -72,31 +73,6 @@ class DataArguments:
     )
 
 
-COMMON = {
-    "model_name_or_path": "model folder or Hub name",
-    "output_dir": "where checkpoints and the model go; a run found there is resumed",
-    "max_length": "longest sample and length of a packed row, in tokens (default: 16384)",
-    "packing": "several samples in one row, documents kept apart (default: True)",
-    "num_train_epochs": "passes over the data (default: 3.0)",
-    "max_steps": "optimizer steps, instead of epochs (default: -1)",
-    "per_device_train_batch_size": "rows per device and forward pass (default: 1)",
-    "gradient_accumulation_steps": "forward passes per optimizer step (default: 1)",
-    "learning_rate": "peak learning rate (default: 1e-05)",
-    "lr_scheduler_type": "cosine, linear, constant, ... (default: cosine)",
-    "warmup_steps": "steps, or below 1 a share of all steps (default: 0.05)",
-    "weight_decay": "(default: 0.0)",
-    "gradient_checkpointing": "recompute activations: less memory, a third more time (default: True)",
-    "bf16": "mixed precision; on where the hardware has it",
-    "attn_implementation": "attention; chosen to suit packing where not given",
-    "use_peft": "train LoRA adapters (--lora_r, --lora_alpha, ...) (default: False)",
-    "load_in_4bit": "QLoRA: 4-bit base weights, needs bitsandbytes (default: False)",
-    "save_steps": "optimizer steps between checkpoints (default: 500)",
-    "eval_strategy": "no, steps or epoch (default: no)",
-    "report_to": "trackio, wandb, tensorboard or none (default: none)",
-    "seed": "(default: 42)",
-}
-
-
 def trainer_classes() -> list[type]:
     from trl import ModelConfig
 
@@ -112,10 +88,19 @@ def hardware() -> dict[str, Any]:
 
 
 def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> None:
-    from data_prep.artefacts import now
+    from data_prep.artefacts import now, read_trained_on, write_trained_on
     from data_prep.packing import CachedRows, PackedStream, cached_rows
-    from rl.runs import disk_errors_explained, resume_point, say
-    from rl.sft import SavePosition, finish, load_config, load_model, load_tokenizer, make_trainer, read_position
+    from rl.runs import disk_errors_explained, is_main_process, n_sharing, resume_point, say
+    from rl.sft import (
+        SavePosition,
+        check_settings,
+        finish,
+        load_config,
+        load_model,
+        load_tokenizer,
+        make_trainer,
+        read_position,
+    )
 
     started = now()
     # Data, tokenised, masked and packed by us: what the trainer gets is final.
@@ -124,6 +109,7 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
     ]
     if not datasets or not model_args.model_name_or_path:
         raise ValueError("nothing to train: give --model_name_or_path and --dataset_name, or --config FILE.yaml")
+    check_settings(training, model_args)
     if data.streaming and data.eval_share:
         raise ValueError("--eval_share needs all rows before training: with --streaming give eval_datasets instead")
     if data.streaming and training.dataloader_num_workers:
@@ -153,7 +139,8 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
             eval_rows = cached_rows(datasets, tokenizer, replace(rules, part="eval"), training.packing)
 
     # The run: whether it has begun already, and what it is going to do.
-    rows_per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * training.world_size
+    n_replicas = training.world_size // n_sharing()
+    rows_per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * n_replicas
     decisive = {
         "model": model_args.model_name_or_path,
         "shape": config.to_diff_dict(),
@@ -162,14 +149,17 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
         "packing": training.packing,
         "rows_per_step": rows_per_step,
         "seed": training.seed,
-        "lora": model_args.use_peft,
+        "lora": [model_args.lora_r, model_args.lora_alpha] if model_args.use_peft else None,
         "random_init": data.random_init,
+        **{name: getattr(training, name) for name in DECISIVE},
     }
     checkpoint = resume_point(folder, decisive)
+    if isinstance(rows, CachedRows) and is_main_process():
+        write_trained_on(folder, rows.trained_on | read_trained_on(model_args.model_name_or_path))
     callbacks = []
     if isinstance(rows, PackedStream):
         position = read_position(checkpoint)
-        rows.start_at(position["window"], position["offset"])
+        rows.start_at(position["window"], position["offset"], position.get("tally"))
         if training.max_steps < 0:
             training.max_steps = position["max_steps"] or rows.n_steps(training.num_train_epochs, rows_per_step)
         training.ignore_data_skip = True  # the stream itself starts at the right row
@@ -181,8 +171,9 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
         f"{model.num_parameters() / 1e6:,.1f} M parameters, {'bf16' if training.bf16 else 'float32'}, {attention}",
         f"data       {rows.summary()}",
         f"batch      {training.per_device_train_batch_size} rows x {training.gradient_accumulation_steps} accumulated "
-        f"x {training.world_size} processes = {rows_per_step} rows a step; rows of up to {rules.max_length:,} tokens",
-        f"steps      {trainer.n_steps():,}, learning rate {training.learning_rate:g} ({training.lr_scheduler_type})",
+        f"x {n_replicas} processes = {rows_per_step} rows a step; rows of up to {rules.max_length:,} tokens",
+        f"steps      {trainer.n_steps():,}, learning rate {training.learning_rate:g} "
+        f"({training.lr_scheduler_type.value})",
         f"resuming   {checkpoint}" if checkpoint else f"output     {folder}",
     )
 
@@ -190,12 +181,13 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
     with disk_errors_explained(folder):
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         metrics = finish(trainer, result, rows, {**asdict(data), **decisive}, started)
+    benchmark = "small-world" if datasets[0].path == "small-world" else "HuggingFaceH4/MATH-500"
     say(
         f"result     loss {metrics['train_loss']:.4f}"
         + (f", held-out {metrics['eval_loss']:.4f}" if "eval_loss" in metrics else "")
         + f", {metrics['train_tokens_per_second']:,.0f} tokens/s",
         f"model      {folder}",
-        f"next       python recipes/evaluate.py --model_name_or_path {folder} --benchmark small-world",
+        f"next       python recipes/evaluate.py --model_name_or_path {folder} --benchmark {benchmark}",
     )
 
 

@@ -253,8 +253,10 @@ class AttentionChoice(NamedTuple):
     reason: str
 
 
-def choose_attention(requested: str | None, packing: bool) -> AttentionChoice:
+def choose_attention(requested: str | None, packing: bool, half_on_gpu: bool = True) -> AttentionChoice:
     """The attention implementation for a run, with the reason.
+
+    `half_on_gpu`: whether the run computes on a GPU in 16 bits, which flash attention needs.
 
     A requested one is honoured. With packing it must keep documents apart: flash attention does by `cu_seq_lens`, this
     module's `"packed"` by document; `"sdpa"`, `"eager"` and `"flex_attention"` by a block-diagonal mask, which
@@ -274,8 +276,8 @@ def choose_attention(requested: str | None, packing: bool) -> AttentionChoice:
         return AttentionChoice(requested, f'as requested; masks the whole packed row, which "{PACKED}" does not')
     if not packing:
         return AttentionChoice("sdpa", "nothing is packed")
-    if is_flash_attn_2_available():
+    if half_on_gpu and is_flash_attn_2_available():
         return AttentionChoice("flash_attention_2", "documents are packed and flash-attn is installed")
-    if torch.cuda.is_available() and _HAS_VARLEN:
+    if half_on_gpu and torch.cuda.is_available() and _HAS_VARLEN:
         return AttentionChoice(PACKED, "documents are packed; no flash-attn, so torch's variable-length attention")
     return AttentionChoice(PACKED, "documents are packed; scaled dot product attention, one document at a time")

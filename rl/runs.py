@@ -17,7 +17,6 @@ from filelock import FileLock, Timeout
 from data_prep.artefacts import MANIFEST, write_json
 
 RUN = "run.json"
-POSITION = "data_position.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors", "pytorch_model_fsdp_0")
 
 
@@ -25,9 +24,25 @@ def hardware_defaults() -> dict[str, Any]:
     """Trainer settings that depend on the machine: `use_cpu`, and `bf16` where the hardware multiplies in it."""
     import torch
 
+    warn_of_builds()
     if torch.accelerator.is_available():
         return {"use_cpu": False, "bf16": not torch.cuda.is_available() or torch.cuda.is_bf16_supported()}
     return {"use_cpu": True, "bf16": bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())}
+
+
+def warn_of_builds() -> None:
+    """Names the lock files of C++ extensions under construction (DeepSpeed's): a killed build leaves one for good.
+
+    Whoever needs the extension waits for the lock to go, without a word.
+    """
+    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "torch_extensions"
+    for lock in Path(os.environ.get("TORCH_EXTENSIONS_DIR", default)).glob("**/lock"):
+        say(f"note       {lock}: something is being compiled; if no other run is (it was killed), remove this file")
+
+
+def n_sharing() -> int:
+    """Processes that share one sequence: the launcher's `parallelism_config_sp_size`, else 1."""
+    return int(os.environ.get("PARALLELISM_CONFIG_SP_SIZE", "1"))
 
 
 def check_launch(training: Any) -> None:
@@ -126,21 +141,25 @@ def resume_point(folder: Path, settings: Mapping[str, Any]) -> Path | None:
 def disk_errors_explained(folder: Path) -> Iterator[None]:
     """Turns a full disk during training into one line, and removes the checkpoint that was cut off by it.
 
-    Writers name the cause in many ways (torch speaks of an unexpected position in a file), so what counts is whether
-    there is room for another checkpoint.
+    Writers name the cause in many ways (torch speaks of an unexpected position in a file), so where one of them has
+    failed, what counts is whether there is room for another checkpoint.
     """
     try:
         yield
     except Exception as error:
         good = last_checkpoint(folder)
         needed = sum(file.stat().st_size for file in good.rglob("*")) if good else 2**20
-        if "No space left" not in str(error) and shutil.disk_usage(folder).free > needed:
+        writing = isinstance(error, OSError) or any(word in str(error) for word in ("StreamWriter", "unexpected pos"))
+        full = writing and shutil.disk_usage(folder).free <= needed
+        if "No space left" not in str(error) and not full:
             raise
         for path in folder.glob("checkpoint-*"):
             if is_main_process() and not (path / "trainer_state.json").exists():
                 shutil.rmtree(path, ignore_errors=True)
         last = f"the last good checkpoint is {good}" if good else "no checkpoint was written yet"
-        raise OSError(f"{folder}: the disk is full; {last}. Make room and start the same command again") from error
+        raise OSError(
+            f"{folder}: the disk is full; {last}. Make room and start the same command again ({error})"
+        ) from error
 
 
 @contextmanager
@@ -151,6 +170,6 @@ def user_errors() -> Iterator[None]:
     except (ValueError, OSError) as error:
         if os.environ.get("REDSTAR_TRACEBACK"):
             raise
-        if is_main_process():
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        rank = "" if is_main_process() else f"[rank {os.environ['RANK']}] "
+        print(f"{rank}error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(1) from error

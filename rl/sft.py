@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from transformers import (
     PreTrainedTokenizerBase,
     TrainerCallback,
 )
+from transformers.trainer_callback import ExportableState
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config, get_quantization_config
 
 from data_prep.artefacts import (
     MANIFEST,
-    hash_path,
+    hash_model,
     library_versions,
     now,
     read_trained_on,
@@ -31,7 +32,7 @@ from data_prep.artefacts import (
 from data_prep.packing import CachedRows, PackedStream
 from data_prep.tokenization import end_of_turn_texts
 from rl.attention import choose_attention
-from rl.runs import POSITION
+from rl.runs import n_sharing
 
 # TRL sets this alias itself, and transformers warns of it at each start.
 warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
@@ -54,13 +55,38 @@ class LongCotConfig(SFTConfig):
     per_device_train_batch_size: int = field(default=1, metadata={"help": "Rows per device and forward pass."})
 
 
+# TRL's own data preparation, which ours stands in for, and code from model folders, which is never run.
+WITHOUT_EFFECT = (
+    "assistant_only_loss", "completion_only_loss", "dataset_kwargs", "dataset_num_proc", "dataset_text_field",
+    "eos_token", "eval_packing", "model_init_kwargs", "packing_strategy", "pad_token", "shuffle_dataset",
+    "truncation_mode", "trust_remote_code",
+)  # fmt: skip
+
+
+def check_settings(training: SFTConfig, model: ModelConfig) -> None:
+    """Raises ValueError for settings that TRL knows and that would have no effect here, or a wrong one."""
+    for settings in (training, model):
+        for known in fields(settings):
+            value = getattr(settings, known.name)
+            if known.name in WITHOUT_EFFECT and value not in (known.default, None):
+                raise ValueError(f"--{known.name} {value} has no effect in this recipe: leave it out (see --help)")
+    if training.max_length is None:
+        raise ValueError("--max_length null: give the length of a packed row and of the longest sample, in tokens")
+    if n_sharing() > 1 and training.packing:
+        raise ValueError(
+            "documents packed into one row cannot be split over GPUs: with sequence parallelism give --packing false"
+        )
+    if n_sharing() > 1:
+        training.pad_to_multiple_of = n_sharing()
+
+
 def load_tokenizer(
     model: ModelConfig, chat_template_path: str | None, added_tokens: Sequence[str]
 ) -> PreTrainedTokenizerBase:
     """The model's tokenizer, with the chat template of `chat_template_path` (a .jinja file) if given.
 
     `added_tokens` become single tokens that stay visible in decoded text. Raises ValueError if there is no chat
-    template or no end-of-text token.
+    template or no end-of-text token, and for new tokens whose embeddings LoRA would leave untrained.
     """
     tokenizer = AutoTokenizer.from_pretrained(model.model_name_or_path, revision=model.model_revision)
     if chat_template_path is not None:
@@ -71,7 +97,12 @@ def load_tokenizer(
         raise ValueError(f"{model.model_name_or_path}: the tokenizer has no end-of-text token")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in added_tokens])
+    n_new = tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in added_tokens])
+    if n_new and model.use_peft and "embed_tokens" not in (model.lora_modules_to_save or []):
+        raise ValueError(
+            "--added_tokens need trained embeddings, which LoRA leaves as they are: "
+            "add --lora_modules_to_save embed_tokens lm_head, or train without --use_peft"
+        )
     return tokenizer
 
 
@@ -80,8 +111,14 @@ def load_config(
 ) -> PreTrainedConfig:
     """The model's config, with other rotary positions if asked for.
 
-    Raises ValueError if samples may be longer than the model's positions and no rotary setting says how.
+    Raises ValueError if samples may be longer than the model's positions and no rotary setting says how, and for
+    rotary settings with LoRA: an adapter's folder has no place for them, so they would be lost.
     """
+    if model.use_peft and (rope_theta is not None or rope_scaling is not None):
+        raise ValueError(
+            "--rope_theta and --rope_scaling are lost with --use_peft, since an adapter is loaded into the base as it "
+            "is: save a copy of the base with these settings in its config.json and train on that, or train all weights"
+        )
     config = AutoConfig.from_pretrained(model.model_name_or_path, revision=model.model_revision)
     text = config.get_text_config()
     if rope_theta is not None:
@@ -106,57 +143,53 @@ def load_model(
     """The model ready for `SFTTrainer`, and a line that says how it attends.
 
     `n_tokens`: size of the vocabulary; embeddings grow to it. `random_init`: fresh weights of the same shape, the
-    control for what pretraining brings. Raises ValueError for grown embeddings that LoRA would leave untrained.
+    control for what pretraining brings.
     """
     from transformers import AutoModelForCausalLM
 
-    attention, reason = choose_attention(model.attn_implementation, bool(training.packing or training.padding_free))
+    dtype = str(model.dtype).removeprefix("torch.")
+    half = training.bf16 or training.fp16 or dtype in ("bfloat16", "float16") or bool(model.load_in_4bit)
+    attention, reason = choose_attention(
+        model.attn_implementation, bool(training.packing or training.padding_free), half and not training.use_cpu
+    )
     description = f"attention {attention} ({reason})"
     kwargs: dict[str, Any] = {"dtype": getattr(torch, str(model.dtype), model.dtype), "attn_implementation": attention}
     if random_init:
         torch.manual_seed(training.seed)
-        return grow(AutoModelForCausalLM.from_config(config, **kwargs), n_tokens, model), description
-    quantization = get_quantization_config(model)
-    if quantization is not None:
-        kwargs |= {"quantization_config": quantization, "device_map": {"": training.device}}
-    pretrained = AutoModelForCausalLM.from_pretrained(
-        model.model_name_or_path, revision=model.model_revision, config=config, **kwargs
-    )
-    return grow(pretrained, n_tokens, model), description
-
-
-def grow(network: PreTrainedModel, n_tokens: int, model: ModelConfig) -> PreTrainedModel:
+        network = AutoModelForCausalLM.from_config(config, **kwargs)
+    else:
+        quantization = get_quantization_config(model)
+        if quantization is not None:
+            kwargs |= {"quantization_config": quantization, "device_map": {"": training.device}}
+        network = AutoModelForCausalLM.from_pretrained(
+            model.model_name_or_path, revision=model.model_revision, config=config, **kwargs
+        )
     if n_tokens > network.get_input_embeddings().num_embeddings:
-        if model.use_peft and "embed_tokens" not in (model.lora_modules_to_save or []):
-            raise ValueError(
-                "--added_tokens need trained embeddings, which LoRA leaves as they are: "
-                "add --lora_modules_to_save embed_tokens lm_head, or train without --use_peft"
-            )
         network.resize_token_embeddings(n_tokens)
-    return network
+    return network, description
 
 
-class SavePosition(TrainerCallback):
-    """Writes the position in a `PackedStream` into every checkpoint."""
+class SavePosition(TrainerCallback, ExportableState):
+    """Keeps the position in a `PackedStream` in `trainer_state.json`, which makes a checkpoint whole."""
 
     def __init__(self, stream: PackedStream, start: int, rows_per_step: int):
         self.stream, self.start, self.rows_per_step = stream, start, rows_per_step
+        self.step, self.max_steps = start, 0
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            position = self.stream.position((state.global_step - self.start) * self.rows_per_step)
-            content = {"step": state.global_step, "max_steps": state.max_steps, **position}
-            write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / POSITION, content)
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.step, self.max_steps = state.global_step, state.max_steps
+
+    def state(self) -> dict[str, Any]:
+        position = self.stream.position((self.step - self.start) * self.rows_per_step)
+        return {"args": {}, "attributes": {"step": self.step, "max_steps": self.max_steps, **position}}
 
 
-def read_position(checkpoint: Path | None) -> dict[str, int]:
+def read_position(checkpoint: Path | None) -> dict[str, Any]:
     """Where a stream goes on: step, window and offset, and the steps that were planned (0 at the beginning)."""
     if checkpoint is None:
         return {"step": 0, "max_steps": 0, "window": 0, "offset": 0}
-    path = checkpoint / POSITION
-    if not path.is_file():
-        raise ValueError(f"{checkpoint}: no {POSITION}; remove this checkpoint to go on from the one before it")
-    return json.loads(path.read_text())
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    return state["stateful_callbacks"][SavePosition.__name__]["attributes"]
 
 
 class LongCotTrainer(SFTTrainer):
@@ -257,14 +290,13 @@ def sign(
     trainer.create_model_card(model_name=folder.name, tags=["long-cot"])
     base = str(config["model"])
     trained_on = rows.trained_on | read_trained_on(base)
-    weights = hash_path(base) if Path(base).is_dir() else str(trainer.model.config._commit_hash)
     tally = rows.tally.as_dict()
     manifest = {
         "stage": "sft_longcot",
         "kind": "model",
         "config": {**config, "trainer": trainer.args.to_dict()},
         "seed": trainer.args.seed,
-        "inputs": {base: weights, "rows": rows.content},
+        "inputs": {base: hash_model(base, trainer.model.config), "rows": rows.content},
         "rows_in": tally["rows"],
         "rows_out": tally["kept"],
         "rows_dropped": tally["dropped"],

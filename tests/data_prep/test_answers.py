@@ -96,6 +96,22 @@ def test_boxes_in_thoughts_do_not_count(response: str, expected: str | None, che
     assert (judged.extracted, judged.verdict) == (expected, "right" if expected == "2" else "wrong")
 
 
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        ("so \\boxed{1}, no, wait", None),
+        ("so \\boxed{1}</think> \\boxed{2}", "2"),
+        ("<think> so \\boxed{1}", None),  # opened once more
+        ("a</think> \\boxed{1} <think> or \\boxed{2}", None),
+        ("", None),
+    ],
+)
+def test_a_thought_that_the_prompt_has_opened(response: str, expected: str | None, checker):
+    assert extract_answer(response, thought_open=True) == expected
+    judged = checker.judge("2", response, thought_open=True)
+    assert (judged.extracted, judged.verdict) == (expected, "right" if expected == "2" else "wrong")
+
+
 def test_exact_comparisons_need_no_worker():
     with AnswerChecker() as checker:
         for gold, answer, verdict in [

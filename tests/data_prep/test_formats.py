@@ -106,6 +106,33 @@ def test_system_prompts_and_inputs():
     assert [m["role"] for m in to_sample({"conversations": share}, "")["messages"]] == ["system", "user", "assistant"]
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": TURNS},
+        {"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "7"}]},
+        {"conversations": TURNS},
+        {"query": "x", "response": "7"},
+    ],
+)
+def test_a_column_with_the_system_prompt(row: dict[str, Any]):
+    sample = to_sample({**row, "system": "s"}, "row 0")
+    assert sample["messages"] == [{"role": "system", "content": "s"}, *TURNS]
+    assert sample["problem"] == "x"
+    assert to_sample(sample, "row 0")["messages"] == sample["messages"]
+    for absent in ("", None, 3):
+        assert to_sample({**row, "system": absent}, "row 0")["messages"] == TURNS
+    with pytest.raises(RowError, match=r"row 0: message 0 \(system\) holds half a character"):
+        to_sample({**row, "system": "\ud83d"}, "row 0")
+
+
+def test_a_system_turn_in_the_conversation_counts_more_than_the_column():
+    turns = [{"role": "system", "content": "own"}, *TURNS]
+    assert to_sample({"messages": turns, "system": "s"}, "")["messages"] == turns
+    with pytest.raises(RowError, match="row 0: 'messages' is empty"):
+        to_sample({"messages": [], "system": "s"}, "row 0")
+
+
 def test_only_the_assistants_markers_are_converted():
     row = {"messages": [{"role": "user", "content": "a</think>b"}, {"role": "assistant", "content": "a</think>b"}]}
     assert [m["content"] for m in to_sample(row, "")["messages"]] == ["a</think>b", "<think>\na</think>b"]

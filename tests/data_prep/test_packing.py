@@ -303,6 +303,88 @@ def test_the_streams_problems_are_those_it_has_read(tokenizer, tmp_path, small_w
         assert stream.trained_on == {row["problem_id"] for row in ours}
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_bad_rows_that_the_stream_dropped_are_no_problems_trained_on(ending, tokenizer, tmp_path, small_windows):
+    rows: list[dict[str, Any]] = [{"problem": f"q{i}", "response": "1", "problem_id": f"math-{i}"} for i in range(60)]
+    rows[7]["response"] = " "
+    path = write(tmp_path / f"data.{ending}", rows)
+    stream = PackedStream([config(path)], tokenizer, Rules(MAX, bad_row="drop"), True, seed=0)
+    epoch_of(stream)
+    assert stream.tally.dropped == {"bad row": 1}
+    assert stream.trained_on == {to_sample(row, "")["problem_id"] for row in rows[:7] + rows[8:]}
+
+
+def test_stored_ids_are_read_once_for_each_row_group(tokenizer, tmp_path, small_windows, monkeypatch):
+    rows = [{"problem": f"q{i}", "response": "1"} for i in range(208)]
+    rows = [{**row, "problem_id": to_sample(row, "")["problem_id"]} for row in rows]
+    path = write(tmp_path / "data.parquet", rows, 104)
+    stream = PackedStream([config(path)], tokenizer, Rules(MAX), True, seed=0)
+    read, groups = packing.pq.ParquetFile.read_row_group, []
+
+    def read_row_group(self, i, columns):
+        groups.append(i)
+        return read(self, i, columns)
+
+    monkeypatch.setattr(packing.pq.ParquetFile, "read_row_group", read_row_group)
+    list(islice(stream, 1))
+    window = stream.mixture.epoch(0)[:3]
+    assert stream.trained_on == {row["problem_id"] for block in window for _, row in read_block(block)}
+    epoch_of(stream)
+    groups.clear()
+    assert stream.trained_on == {row["problem_id"] for row in rows}
+    assert groups == [0, 1]
+
+
+def test_huge_row_groups_change_nothing_but_the_speed(tokenizer, tmp_path, small_windows, cache, monkeypatch):
+    """Neither what is cached and streamed, nor its names, nor the problems."""
+    rows = [{"problem": row["query"], "response": row["response"]} for row in make_rows(300)]
+    rows = [{**row, "problem_id": to_sample(row, "")["problem_id"]} for row in rows]
+    path = write(tmp_path / "data.parquet", rows, 300)
+    results = []
+    for large in (8192, 100):
+        monkeypatch.setattr("data_prep.sources.LARGE_GROUP", large)
+        stream = PackedStream([config(path)], tokenizer, Rules(MAX), True, seed=0)
+        first = list(islice(stream, 5))
+        seen = stream.trained_on
+        cached = cached_rows([config(path)], tokenizer, Rules(MAX), True)
+        results.append((first, seen, epoch_of(stream), stream.trained_on, stream.content, cached.content))
+        assert (cache / "regrouped").exists() == (large == 100)
+    assert results[0] == results[1]
+
+
+def test_the_tally_goes_on_when_the_stream_does(tokenizer, tmp_path, small_windows):
+    """Each window is counted once, those that a trainer has read beyond the position only by who goes on there."""
+    path = write(tmp_path / "data.jsonl", make_rows(200))
+
+    def stream() -> PackedStream:
+        return PackedStream([config(path)], tokenizer, Rules(MAX), True, seed=5)
+
+    whole = stream()
+    n_rows = len(epoch_of(whole)) + 10
+    list(islice(whole, n_rows))
+    assert whole.tally.rows > 200
+    for consumed in range(1, n_rows - 1, 3):
+        first, second, third = stream(), stream(), stream()
+        list(islice(first, consumed + 7))
+        second.start_at(**json.loads(json.dumps(first.position(consumed))))
+        list(islice(second, 1))
+        third.start_at(**json.loads(json.dumps(second.position(1))))
+        list(islice(third, n_rows - consumed - 1))
+        assert third.tally == whole.tally
+        list(islice(third, n_rows - consumed - 1))  # iterating anew counts anew
+        assert third.tally == whole.tally
+        start = first.position(consumed)
+        second.start_at(start["window"], start["offset"])
+        list(islice(second, n_rows - consumed))
+        assert second.tally.rows + start["tally"]["rows"] == whole.tally.rows
+
+
+def test_streams_of_another_split_or_configuration_have_another_name(tmp_path):
+    path = write(tmp_path / "data.jsonl", make_rows(3))
+    options: list[dict[str, Any]] = [{}, {"split": "test"}, {"config": "main"}, {"weight": 2.0}, {"n_rows": 2}]
+    assert len({Mixture([config(path, **more)]).quick_hash() for more in options}) == len(options)
+
+
 def test_the_cache_is_hit_again_and_missed_when_anything_changes(tokenizer, tmp_path, cache):
     path = write(tmp_path / "data.jsonl", make_rows(50))
     other = build()

@@ -5,6 +5,7 @@ import json
 import lzma
 import shutil
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -235,6 +236,100 @@ def test_damaged_files(tmp_path: Path):
         assert f"{path}: unreadable" in message(path)
         path.write_bytes(b"plain text\n")
         assert f"{path}: unreadable" in message(path)
+
+
+@pytest.fixture
+def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where files with row groups of more than 1,000 rows are copied to; each file of a copy has 5 blocks."""
+    monkeypatch.setenv("REDSTAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sources, "LARGE_GROUP", 1000)
+    monkeypatch.setattr(sources, "BLOCKS_PER_COPY", 5)
+    return tmp_path / "cache" / "regrouped"
+
+
+def test_huge_row_groups_are_copied_once_into_small_ones(copies: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
+    rows = [{**row, "messages": [{"role": "user", "content": row["query"]}]} for row in make_rows(5300)]
+    table = pa.Table.from_pylist(rows)
+    table = table.append_column("level", table["query"].dictionary_encode())
+    path = tmp_path / "data.parquet"
+    with pq.ParquetWriter(path, table.schema) as writer:  # with an empty group and one that ends within a block
+        for group in (table[:300], table[:0], table[300:]):
+            writer.write_table(group, row_group_size=5000)
+    shown = []
+    for _ in range(2):
+        blocks = open_blocks(DatasetConfig(str(path)))
+        assert [block.n_rows for block in blocks] == [256, 44, *[256] * 19, 136]
+        for block in Random(0).sample(blocks, len(blocks)):
+            expected = range(block.start, block.start + (block.n_rows or 0))
+            assert list(read_block(block)) == [
+                (f"{path}, row {i}", {**rows[i], "level": rows[i]["query"]}) for i in expected
+            ]
+            assert block.file == str(path)
+            assert pq.read_metadata(block.copy).row_group(block.offset).num_rows == block.n_rows  # nothing else is read
+        shown.append(capfd.readouterr().err)
+    (copy,) = copies.iterdir()
+    assert [file.name for file in sorted(copy.iterdir())] == [f"data-0000{i}.parquet" for i in range(5)]
+    assert shown == [
+        f"{path}: row groups of more than 1,000 rows are slow to read in random order: "
+        f"copied once with smaller ones to {copy}\n",
+        "",
+    ]
+    assert read_all(path, n_rows=1234) == [{**row, "level": row["query"]} for row in rows[:1234]]
+    write(path, make_rows(1500), 1500)
+    assert read_all(path) == make_rows(1500), "the copy of a file that has changed is not used"
+
+
+def test_a_few_rows_of_a_huge_row_group_need_no_copy(copies: Path, tmp_path: Path):
+    path = write(tmp_path / "data.parquet", make_rows(3000), 3000)
+    assert read_all(path, n_rows=1000) == make_rows(1000)
+    assert read_all(write(tmp_path / "small.parquet", make_rows(3000), 1000)) == make_rows(3000)
+    assert not copies.exists()
+
+
+def test_a_copy_that_another_process_has_written_meanwhile(
+    copies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = write(tmp_path / "data.parquet", make_rows(3000), 3000)
+    folder = sources.small_groups(path)
+    folder.rename(tmp_path / "theirs")
+    batches = sources.block_batches
+
+    def slowly(path: Path):
+        yield from batches(path)
+        (tmp_path / "theirs").rename(folder)
+
+    monkeypatch.setattr(sources, "block_batches", slowly)
+    assert read_all(path) == make_rows(3000)
+    assert list(copies.iterdir()) == [folder]
+
+
+def test_damage_in_a_huge_row_group_is_named_in_the_users_file(copies: Path, tmp_path: Path):
+    path = write(tmp_path / "data.parquet", [{"query": f"q{i * 7919 % 100_003}"} for i in range(50_000)], 50_000)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 50_000] = b"\xff" * 50_000
+    path.write_bytes(content)
+    text = message(path)
+    assert text.startswith(f"{path}: unreadable at row ")
+    assert "cache" not in text
+    assert list(copies.iterdir()) == []
+
+
+def test_a_hub_data_set_is_loaded_once(monkeypatch: pytest.MonkeyPatch):
+    import datasets
+
+    calls = []
+
+    def load_dataset(name: str, config: str | None, split: str) -> datasets.Dataset:
+        calls.append((name, config, split))
+        return datasets.Dataset.from_list(make_rows(1000))
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    sources.load_hub.cache_clear()
+    blocks = open_blocks(DatasetConfig("someone/something", split="a", config="b"))
+    found = [pair for block in blocks for pair in read_block(block)]
+    assert found == [(f"someone/something (a), row {i}", row) for i, row in enumerate(make_rows(1000))]
+    assert calls == [("someone/something", "b", "a")]
+    sources.load_hub.cache_clear()
 
 
 def test_artefact_folders_of_another_kind(tmp_path: Path):

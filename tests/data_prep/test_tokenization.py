@@ -146,6 +146,35 @@ def test_a_boundary_in_the_text_is_one_in_the_ids(tokenizer):
     assert IGNORED not in labels[len(prompt_ids) : -1]
 
 
+@pytest.mark.parametrize(
+    ("end", "user_end", "trained_end", "last_trained_end"),
+    [
+        ("\n", "\n", "", ""),  # no token ends a turn
+        ("\n", "<|im_end|>\n", "", ""),  # one ends the user's turns only
+        ("\n", "<|endoftext|>", "", ""),
+        (" \n<|im_end|>\n", "\n", " \n<|im_end|>", " \n<|im_end|>"),
+        ("\n{{ eos_token if loop.last }}", "<|im_end|>\n", "", "\n<|endoftext|>"),
+        ("{{ '</a>' + eos_token if loop.last }}", "\n", "", "</a><|endoftext|>"),
+    ],
+)
+def test_nothing_of_the_users_is_trained_on_whatever_ends_a_turn(end, user_end, trained_end, last_trained_end):
+    template = (
+        "{% for message in messages %}{% if message['role'] == 'assistant' %}A: {{ message['content'] }}"
+        + end
+        + "{% else %}U: {{ message['content'] }}"
+        + user_end
+        + "{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}A: {% endif %}"
+    )
+    tokenizer = with_chat(FAMILIES["qwen2.5-math"]._replace(template=template))
+    turns = [("user", "3+4?"), ("assistant", "7. "), ("user", "Sure?"), ("assistant", ""), ("user", "Hm, 7?"),
+             ("assistant", "<think>\nHm.\n</think>\n\nYes.")]  # fmt: skip
+    input_ids, labels = one(tokenizer, chat(turns))
+    assert tokenizer.decode(input_ids) == tokenizer.apply_chat_template(chat(turns)["messages"], tokenize=False)
+    expected = ["7. " + trained_end if trained_end else "7.", trained_end, turns[-1][1] + last_trained_end]
+    assert [tokenizer.decode(run) for run in trained_runs(input_ids, labels)] == [run for run in expected if run]
+
+
 @pytest.mark.parametrize("turns", [CONVERSATIONS["one turn"], CONVERSATIONS["several turns"]])
 def test_a_template_that_drops_the_thought_is_refused(turns, chat_tokenizer):
     with pytest.raises(RowError, match=r"row 0: the chat template rewrites assistant turn 1 .*--chat_template_path"):

@@ -1,0 +1,30 @@
+"""Trainer options of TRL that people change: what a short `--help` shows. Imports nothing, so that it is quick."""
+
+COMMON = {
+    "model_name_or_path": "model folder or Hub name",
+    "output_dir": "where checkpoints and the model go; a run found there is resumed",
+    "max_length": "longest sample and length of a packed row, in tokens (default: 16384)",
+    "packing": "several samples in one row, documents kept apart (default: True)",
+    "num_train_epochs": "passes over the data (default: 3.0)",
+    "max_steps": "optimizer steps, instead of epochs (default: -1)",
+    "per_device_train_batch_size": "rows per device and forward pass (default: 1)",
+    "gradient_accumulation_steps": "forward passes per optimizer step (default: 1)",
+    "learning_rate": "peak learning rate (default: 1e-05)",
+    "lr_scheduler_type": "cosine, linear, constant, ... (default: cosine)",
+    "warmup_steps": "steps, or below 1 a share of all steps (default: 0.05)",
+    "weight_decay": "(default: 0.0)",
+    "gradient_checkpointing": "recompute activations: less memory, a third more time (default: True)",
+    "bf16": "mixed precision; on where the hardware has it",
+    "attn_implementation": "attention; chosen to suit packing where not given",
+    "use_peft": "train LoRA adapters (--lora_r, --lora_alpha, ...) (default: False)",
+    "load_in_4bit": "QLoRA: 4-bit base weights, needs bitsandbytes (default: False)",
+    "save_steps": "optimizer steps between checkpoints (default: 500)",
+    "eval_strategy": "no, steps or epoch (default: no)",
+    "report_to": "trackio, wandb, tensorboard or none (default: none)",
+    "seed": "(default: 42)",
+}
+
+# Trainer settings that a resumed run must share with the one that was begun.
+DECISIVE = (
+    "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "optim", "num_train_epochs", "max_steps",
+)  # fmt: skip
