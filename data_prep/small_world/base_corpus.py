@@ -1,29 +1,50 @@
 """What the base checkpoints are trained on: every atomic operation and short answers, and no Long-CoT trace.
 
-Kinds of documents: computed facts, names replaced by amounts, sentences read as expressions or as lines of code, lists
-copied, and problems answered at once. Both sets of wordings occur, so that the words of the test problems are known;
-putting steps together in a thought is what the base has never seen. A document is a list of (text, is trained on)
-segments: only what follows from what stands before it is trained on.
+Kinds of documents: computed facts, names replaced by amounts, what a problem says and asks read line by line, sentences
+read as lines of code, lists copied, and problems answered at once. Both sets of wordings occur, so that the words of
+the test problems are known; putting steps together in a thought is what the base has never seen. A document is a list
+of (text, is trained on) segments: only what follows from what stands before it is trained on.
 """
 
 from collections.abc import Iterator
+from itertools import count
 from random import Random
 
-from data_prep.small_world.problems import COMMON, NAMES, Knobs, Operation, Problem, apply, draw_operand, draw_problem
+from data_prep.small_world.problems import (
+    COMMON,
+    NAMES,
+    Family,
+    Knobs,
+    Operation,
+    Problem,
+    apply,
+    draw_operand,
+    draw_problem,
+)
 from data_prep.small_world.tokenizer import PAD, TURN_END, TURN_START
-from data_prep.small_world.traces import SYMBOL, expression, short_answer
+from data_prep.small_world.traces import SYMBOL, needs, reading, short_answer, wanted
 
 Document = list[tuple[str, bool]]
 
 OPPOSITE: dict[Operation, Operation] = {"plus": "minus", "minus": "plus", "times": "divide", "divide": "times"}
 # Relative numbers of documents of each kind.
-KINDS = {"facts": 10, "lookups": 6, "readings": 16, "code": 2, "copies": 2, "one step": 4, "short": 2}
+KINDS = {"facts": 8, "lookups": 5, "relations": 18, "chains": 5, "code": 2, "copies": 2, "one step": 2, "short": 1}
+# What may follow a name: nothing says which of the two.
+NEEDS, SAYS = " needs", ":"
+WANTED = "I need"
+# Documents grow over the first so many: attention that finds something among few is learned sooner.
+N_GROWING = 30_000
 
 
-def draw_fact(rng: Random) -> tuple[int, Operation, int, int]:
+def up_to(low: int, high: int, reach: float, rng: Random) -> int:
+    """An integer from `low` to `high`, at `reach` 0 always `low`."""
+    return rng.randint(low, low + round(reach * (high - low)))
+
+
+def draw_fact(rng: Random, reach: float) -> tuple[int, Operation, int, int]:
     """(a, operation, b, result) with the operand sizes of the problems, inverses included."""
     while True:
-        size = rng.choices((1, 2, 3), (1, 2, 3))[0]
+        size = min(rng.choices((1, 2, 3), (1, 2, 3))[0], up_to(1, 3, reach, rng) if reach < 1 else 3)
         value = rng.randint(2, (20, 99, 999)[size - 1])
         operation = rng.choices((*COMMON, "remainder"), (4, 4, 2, 2, 1))[0]
         if (k := draw_operand(operation, value, size, rng)) is None:
@@ -35,56 +56,73 @@ def draw_fact(rng: Random) -> tuple[int, Operation, int, int]:
         return value, operation, k, result
 
 
-def facts(rng: Random) -> Document:
+def facts(rng: Random, reach: float) -> Document:
     end = rng.choice([". ", ".\n\n", ".\n"])
     document = []
     for _ in range(rng.randint(8, 24)):
-        a, operation, b, result = draw_fact(rng)
+        a, operation, b, result = draw_fact(rng, reach)
         document += [(f"{a}{SYMBOL[operation]}{b}=", False), (f"{result}", True), (end, False)]
     return document
 
 
-def lookups(rng: Random) -> Document:
+def lookups(rng: Random, reach: float) -> Document:
     """Amounts of some people, then expressions in which the names are replaced by the amounts."""
-    names = rng.sample(NAMES, rng.randint(2, 9))
+    names = rng.sample(NAMES, up_to(2, 9, reach, rng))
     amounts = {name: rng.randint(2, rng.choice((20, 99, 999))) for name in names}
     end = rng.choice([".\n\n", ".\n"])
-    document = [(end.join(f"{name}: {amount}" for name, amount in amounts.items()) + end, False)]
-    for _ in range(rng.randint(4, 14)):
-        name, symbol, k = rng.choice(names), rng.choice("+-*/%"), rng.choice(("number", "number", *names))
-        if k == "number":
-            number = rng.randint(2, 500)
-            document += [(f"{name}{symbol}{number}=", False), (f"{amounts[name]}{symbol}{number}.", True)]
+    document = [(end.join(f"{name}={amount}" for name, amount in amounts.items()) + end, False)]
+    for _ in range(up_to(4, 14, reach, rng)):
+        name, partner = rng.choice(names), rng.choice(names)
+        if rng.random() < 0.4:
+            right, amount = f"+{partner}", f"+{amounts[partner]}"
         else:
-            document += [(f"{name}+{k}=", False), (f"{amounts[name]}+{amounts[k]}.", True)]
-        document.append((end[1:], False))
+            right = amount = f"{rng.choice('+-*/%')}{rng.randint(2, rng.choice((20, 99, 500)))}"
+        if rng.random() < 0.5:
+            document += [(f"{name}{right}.", False), (f" {amounts[name]}{amount}", True), (end, False)]
+            continue
+        # Whose amount it is stands before it, and some number is noted down for it.
+        owner, found = rng.choice(NAMES), rng.randint(2, rng.choice((20, 99, 999)))
+        document += [(f"{owner}: {name}{right}.", False), (f" {amounts[name]}{amount}", True)]
+        document += [(f"={found}.\n", False), (f"{owner}={found}", True), (end, False)]
     return document
 
 
-def some_problem(rng: Random, depths: tuple[int, ...], rarity: float = 0.3) -> Problem:
-    knobs = Knobs(rng.choice(depths), rng.randint(0, 3), rng.choice((1, 2, 3)), rarity)
-    return draw_problem(knobs, rng.choice(("train", "test")), rng)
+def some_problem(rng: Random, reach: float, family: Family | None = None, depth: int | None = None) -> Problem:
+    """A problem of any difficulty within reach, small ones more often."""
+    knobs = Knobs(
+        depth=depth or min(up_to(1, 7, reach, rng), up_to(1, 9, reach, rng)),
+        distractors=up_to(0, 3, reach, rng) * (rng.random() < 0.6),
+        operand_size=up_to(1, 3, reach, rng),
+        rarity=0.3 * reach,
+    )
+    return draw_problem(knobs, rng.choice(("train", "test")), rng, family=family)
 
 
-def readings(rng: Random) -> Document:
-    """A problem's sentences, then what each says as an expression: of people in random order, of a chain in its own."""
-    problem = some_problem(rng, (1, 2, 3, 4, 5, 6, 7))
-    document = [(" ".join(problem.sentences) + "\n", False)]
-    if problem.family == "chain":
-        for step in rng.sample(problem.steps[1:], len(problem.steps) - 1):
-            document.append((f"{step.name[1:]})", False))
-            document.append((f" {SYMBOL[step.operation or 'plus']}{step.k}.", True))
-            document.append(("\n", False))
-        return document
-    for step in rng.sample(problem.steps, len(problem.steps)):
-        document.append((f"{step.name}:", False))
-        document.append((f" {step.k if step.operation is None else expression(step)}.", True))
-        document.append(("\n", False))
+def relations(rng: Random, reach: float) -> Document:
+    """A problem, then whom each amount depends on and what is said of it, as an expression too, in random order."""
+    problem = some_problem(rng, reach, "relations")
+    lines = [(step.name, NEEDS, needs(step)) for step in problem.steps[1:]]
+    lines += [(step.name, SAYS, reading(step)) for step in problem.steps]
+    document = [(problem.text + "\n", False)]
+    asked = (WANTED, "", wanted(problem))
+    for name, mark, text in rng.sample([*lines, asked], len(lines) + 1):
+        document += [(name, False), (mark, True), (text.removeprefix(name + mark), True), ("\n", False)]
     return document
 
 
-def code_lines(rng: Random) -> Document:
-    problem = some_problem(rng, (3, 4, 5))
+def chains(rng: Random, reach: float) -> Document:
+    """A problem, then what it does to the number in each step, with which it starts and how many there are."""
+    problem = some_problem(rng, reach, "chain")
+    document = [(problem.text + "\n", False)]
+    lines = [("Start:", reading(problem.steps[0])), (WANTED, wanted(problem))]
+    lines += [(f"{step.name[1:]})", reading(step)) for step in problem.steps[1:]]
+    for mark, text in rng.sample(lines, len(lines)):
+        document += [(mark, False), (text.removeprefix(mark), True), ("\n", False)]
+    return document
+
+
+def code_lines(rng: Random, reach: float) -> Document:
+    problem = some_problem(rng, reach, "relations", depth=4)
     document = []
     for step in rng.sample(problem.steps, len(problem.steps)):
         document.append((f"# {step.sentence}\n{step.name.lower()} =", False))
@@ -97,8 +135,8 @@ def code_lines(rng: Random) -> Document:
     return document
 
 
-def copies(rng: Random) -> Document:
-    words = [rng.choice((rng.choice(NAMES), str(rng.randint(1, 999)))) for _ in range(rng.randint(5, 25))]
+def copies(rng: Random, reach: float) -> Document:
+    words = [rng.choice((rng.choice(NAMES), str(rng.randint(1, 999)))) for _ in range(up_to(4, 25, reach, rng))]
     line = " ".join(words)
     return [(line + "\n", False), (line + "\n", True)]
 
@@ -108,24 +146,28 @@ def chat(problem: Problem) -> Document:
     return [(prompt, False), (f"{short_answer(problem)}{TURN_END}", True), ("\n", False)]
 
 
-def documents(seed: int) -> Iterator[Document]:
-    """Endless stream of documents; depends on the seed alone."""
+def documents(seed: int, n_growing: int = N_GROWING) -> Iterator[tuple[str, Document]]:
+    """Endless stream of documents with their kinds; depends on the seed alone. The first `n_growing` are smaller."""
     rng = Random(f"small-world-base/{seed}")
     kinds, weights = list(KINDS), list(KINDS.values())
-    while True:
-        match rng.choices(kinds, weights)[0]:
+    for i in count():
+        reach = min(1.0, i / n_growing) if n_growing else 1.0
+        kind = rng.choices(kinds, weights)[0]
+        match kind:
             case "facts":
-                document = facts(rng)
+                document = facts(rng, reach)
             case "lookups":
-                document = lookups(rng)
-            case "readings":
-                document = readings(rng)
+                document = lookups(rng, reach)
+            case "relations":
+                document = relations(rng, reach)
+            case "chains":
+                document = chains(rng, reach)
             case "code":
-                document = code_lines(rng)
+                document = code_lines(rng, reach)
             case "copies":
-                document = copies(rng)
+                document = copies(rng, reach)
             case "one step":
-                document = chat(some_problem(rng, (1,)))
+                document = chat(some_problem(rng, reach, depth=1))
             case _:
-                document = chat(some_problem(rng, (2, 3, 4, 5, 6, 7)))
-        yield [*document, (PAD, False)]
+                document = chat(some_problem(rng, reach))
+        yield kind, [*document, (PAD, False)]

@@ -15,12 +15,13 @@ from random import Random
 from typing import Any, Literal
 
 Split = Literal["train", "dev", "test"]
+Family = Literal["relations", "chain"]
 Operation = Literal["plus", "minus", "times", "divide", "sum", "remainder"]
 
 # fmt: off
 NAMES = [
-    "Ann", "Bob", "Cara", "Dan", "Eva", "Finn", "Gina", "Hugo", "Ida", "Jack", "Kim", "Leo",
-    "Mia", "Ned", "Olga", "Paul", "Quinn", "Rosa", "Sam", "Tina", "Uma", "Vera", "Will", "Zoe",
+    "Ann", "Bob", "Cara", "Dan", "Eva", "Finn", "Gina", "Hugo",
+    "Ida", "Jack", "Kim", "Leo", "Mia", "Ned", "Olga", "Paul",
 ]
 THINGS = ["apples", "coins", "pens", "books", "shells", "cards", "stamps", "beads", "nuts", "eggs", "keys", "cups"]
 # fmt: on
@@ -33,72 +34,110 @@ Wordings = dict[str, dict[str, list[str]]]
 RELATION: dict[Operation, Wordings] = {
     "plus": {
         "common": {
-            "train": ["{X} has {k} more {T} than {Y}."],
-            "test": ["{X} owns as many {T} as {Y} and {k} on top."],
+            "train": [
+                "{X} has {k} more {T} than {Y}.",
+                "{X} has the {T} that {Y} has plus {k}.",
+                "{X} counts {k} {T} beyond those of {Y}.",
+                "{X} beats {Y} by {k} {T}.",
+            ],
+            "test": ["{X} owns as many {T} as {Y} and {k} on top.", "{X} is {k} {T} ahead of {Y}."],
         },
         "rare": {
-            "train": ["{Y} has {k} fewer {T} than {X}."],
-            "test": ["Compared with {Y}, {X} has {k} extra {T}."],
+            "train": ["If {X} lost {k} {T}, {Y} would have as many.", "Once {k} {T} of {X} are gone, {Y} has as many."],
+            "test": ["Without {k} of the {T}, {X} would match {Y}."],
         },
     },
     "minus": {
         "common": {
-            "train": ["{X} has {k} fewer {T} than {Y}."],
-            "test": ["{X} owns as many {T} as {Y} but {k} are missing."],
+            "train": [
+                "{X} has {k} fewer {T} than {Y}.",
+                "{X} has the {T} that {Y} has minus {k}.",
+                "{X} counts {k} {T} less than those of {Y}.",
+                "{X} trails {Y} by {k} {T}.",
+            ],
+            "test": ["{X} owns as many {T} as {Y} but {k} are missing.", "{X} is {k} {T} behind {Y}."],
         },
         "rare": {
-            "train": ["{Y} has {k} more {T} than {X}."],
-            "test": ["Compared with {Y}, {X} lacks {k} {T}."],
+            "train": ["If {X} found {k} {T}, {Y} would have as many.", "Once {X} gets {k} {T}, {Y} has as many."],
+            "test": ["Given {k} {T} more, {X} would match {Y}."],
         },
     },
     "times": {
         "common": {
-            "train": ["{X} has {k} times as many {T} as {Y}."],
-            "test": ["{X} owns the {T} of {Y} {k} times over."],
+            "train": [
+                "{X} has {k} times as many {T} as {Y}.",
+                "{X} has the {T} that {Y} has times {k}.",
+                "{X} counts {k} {T} for each one of {Y}.",
+                "{X} holds {k} lots of the {T} of {Y}.",
+            ],
+            "test": ["{X} owns the {T} of {Y} {k} times over.", "{X} equals {k} people with the {T} of {Y} each."],
         },
         "rare": {
-            "train": ["The {T} of {X} make {k} piles, each as large as what {Y} has."],
-            "test": ["{Y} has only one in {k} of the {T} of {X}."],
+            "train": [
+                "The {T} of {X} make {k} piles, each as large as what {Y} has.",
+                "The {T} of {Y} go {k} times into those of {X}.",
+            ],
+            "test": ["Shared among {k}, the {T} of {X} give each what {Y} has."],
         },
     },
     "divide": {
         "common": {
-            "train": ["{X} has {F} as many {T} as {Y}."],
-            "test": ["{X} owns {F} of the number of {T} of {Y}."],
+            "train": [
+                "{X} has {F} as many {T} as {Y}.",
+                "{X} has the {T} that {Y} has divided by {k}.",
+                "{X} counts one for every {k} {T} of {Y}.",
+                "{X} holds one of {k} equal shares of the {T} of {Y}.",
+            ],
+            "test": ["{X} owns {F} of the number of {T} of {Y}.", "{X} gets the {T} of {Y} split {k} ways."],
         },
         "rare": {
-            "train": ["{Y} has {k} times as many {T} as {X}."],
+            "train": ["It takes {k} times the {T} of {X} to match {Y}.", "Only {k} like {X} have the {T} of {Y}."],
             "test": ["For each of the {T} of {X}, {Y} has {k}."],
         },
     },
     "sum": {
         "rare": {
-            "train": ["{X} has as many {T} as {Y} and {Z} together."],
+            "train": ["{X} has as many {T} as {Y} and {Z} together.", "{X} counts the {T} of {Y} and those of {Z}."],
             "test": ["{X} owns just what {Y} and {Z} own in {T}, put together."],
         },
     },
     "remainder": {
         "rare": {
-            "train": ["{Y} packs the {T} in bags of {k}, and {X} has as many as are left over."],
+            "train": [
+                "In bags of {k}, the {T} of {Y} leave over what {X} has.",
+                "Rows of {k} from the {T} of {Y} leave {X} the rest.",
+            ],
             "test": ["After boxes of {k} are filled from the {T} of {Y}, the rest is what {X} has."],
         },
     },
 }
 CHAIN: dict[Operation, Wordings] = {
     "plus": {
-        "common": {"train": ["Add {k}.", "Increase it by {k}."], "test": ["Put {k} more on it."]},
+        "common": {
+            "train": ["Add {k}.", "Increase it by {k}.", "Let it grow by {k}."],
+            "test": ["Put {k} more on it."],
+        },
         "rare": {"train": ["Undo a loss of {k}."], "test": ["Reverse a drop of {k}."]},
     },
     "minus": {
-        "common": {"train": ["Subtract {k}.", "Take away {k}."], "test": ["Reduce it by {k}."]},
+        "common": {
+            "train": ["Subtract {k}.", "Take away {k}.", "Let it shrink by {k}."],
+            "test": ["Reduce it by {k}."],
+        },
         "rare": {"train": ["Undo a gain of {k}."], "test": ["Reverse a rise of {k}."]},
     },
     "times": {
-        "common": {"train": ["Multiply by {k}.", "Make it {k} times as large."], "test": ["Scale it up by {k}."]},
+        "common": {
+            "train": ["Multiply by {k}.", "Make it {k} times as large.", "Take it {k} times."],
+            "test": ["Scale it up by {k}."],
+        },
         "rare": {"train": ["Undo a cut to one part in {k}."], "test": ["Reverse a split by {k}."]},
     },
     "divide": {
-        "common": {"train": ["Divide by {k}.", "Make it {k} times as small."], "test": ["Scale it down by {k}."]},
+        "common": {
+            "train": ["Divide by {k}.", "Make it {k} times as small.", "Share it among {k}."],
+            "test": ["Scale it down by {k}."],
+        },
         "rare": {"train": ["Cut it to one part in {k}."], "test": ["Split it by {k}."]},
     },
     "remainder": {
@@ -110,20 +149,26 @@ CHAIN: dict[Operation, Wordings] = {
 }
 START = {
     "relations": {
-        "train": ["{X} has {k} {T}.", "{X} owns {k} {T}."],
-        "test": ["{X} keeps {k} {T}."],
+        "train": ["{X} has {k} {T}.", "{X} owns {k} {T}.", "{X} counts {k} {T}.", "{X} holds {k} {T}."],
+        "test": ["{X} keeps {k} {T}.", "{X} stores {k} {T}."],
     },
-    "chain": {"train": ["Start with {k}.", "Take the number {k}."], "test": ["Begin at {k}."]},
+    "chain": {
+        "train": ["Start with {k}.", "Take the number {k}.", "The first number is {k}."],
+        "test": ["Begin at {k}."],
+    },
 }
 QUESTION = {
     "relations": {
-        "train": ["How many {T} does {X} have?", "Find the number of {T} that {X} owns."],
+        "train": ["How many {T} does {X} have?", "Find the number of {T} that {X} owns.", "Count the {T} of {X}."],
         "test": ["What number of {T} belongs to {X}?"],
     },
-    "chain": {"train": ["What is the result?", "Which number comes out?"], "test": ["What do you end up with?"]},
+    "chain": {
+        "train": ["What is the result?", "Which number comes out?", "Find the last number."],
+        "test": ["What do you end up with?"],
+    },
 }
 CHAIN_NOISE = {
-    "train": ["The room has {k} chairs.", "Do not add {k}.", "It is day {k} of the trip."],
+    "train": ["The room has {k} chairs.", "Do not add {k}.", "It is day {k} of the trip.", "Somebody shouts {k}."],
     "test": ["A poster shows the number {k}.", "Nobody takes away {k}."],
 }
 
@@ -171,7 +216,7 @@ class Step:
 class Problem:
     """A problem with its truth. `steps` in the order of dependence, the last one is asked for; `sentences` as shown."""
 
-    family: Literal["relations", "chain"]
+    family: Family
     sentences: tuple[str, ...]
     question: str
     steps: tuple[Step, ...]
@@ -182,7 +227,7 @@ class Problem:
 
     @property
     def text(self) -> str:
-        return " ".join((*self.sentences, self.question))
+        return "\n".join((*self.sentences, self.question))
 
     @property
     def answer(self) -> str:
@@ -291,10 +336,15 @@ def draw_distractors(
     return sentences
 
 
-def draw_problem(knobs: Knobs, wording: str, rng: Random, band: str = "", split: str = "") -> Problem:
-    """Draws one problem. The answer never stands in the text as a number, so copying scores nothing."""
+def draw_problem(
+    knobs: Knobs, wording: str, rng: Random, band: str = "", split: str = "", family: Family | None = None
+) -> Problem:
+    """Draws one problem, of the given family or of either.
+
+    The answer never stands in the text as a number, so copying scores nothing.
+    """
+    family = family or ("relations" if rng.random() < 0.6 else "chain")
     while True:
-        family: Literal["relations", "chain"] = "relations" if rng.random() < 0.6 else "chain"
         things = rng.choice(THINGS)
         names = rng.sample(NAMES, knobs.depth + 1 + knobs.distractors)
         spare = names[knobs.depth + 1 :]

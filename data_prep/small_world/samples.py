@@ -20,7 +20,7 @@ from data_prep.small_world.traces import long_cot
 GENERATOR = hashlib.sha256(
     b"".join((Path(__file__).parent / name).read_bytes() for name in ("problems.py", "traces.py", "samples.py"))
 ).hexdigest()[:12]
-SPLITS = ("train", "dev", "test")
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 LEVELS = {band: float(i + 1) for i, band in enumerate(BANDS)}
 
 
@@ -59,13 +59,19 @@ def sample_rows(split: Split, n_rows: int, seed: int = 0, **knobs: Any) -> Itera
         yield sample_row(problem, long_cot(problem, Random(f"trace/{seed}/{split}/{i}")))
 
 
+def content_hash(n_rows: int = 300) -> str:
+    """SHA-256 of the first rows of each split: what a version of the small world stands for."""
+    rows = [row for split in SPLITS for row in sample_rows(split, n_rows)]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
 def small_world_folder(split: Split, n_rows: int, seed: int = 0) -> Path:
     """Artefact folder of Long-CoT samples of a split, made in the cache at the first call."""
     if split not in SPLITS:
         raise ValueError(f"small-world has no split {split!r}: {', '.join(SPLITS)}")
     path = cache_folder() / "small-world" / f"v{VERSION}-{GENERATOR}-{split}-{n_rows}-seed{seed}"
     if not path.exists():
-        config = {"split": split, "n_rows": n_rows, "version": VERSION}
+        config = {"split": split, "n_rows": n_rows, "version": VERSION, "content": content_hash()}
         with suppress(FileExistsError):  # another process has made it meanwhile
             write_artefact(
                 path,

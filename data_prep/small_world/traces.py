@@ -1,16 +1,23 @@
 """Responses of the small world: Long-CoT traces, code-augmented steps and short answers, and what is wrong in one.
 
-A Long-CoT trace plans backwards from what is asked (relations), computes one amount per paragraph, checks some steps
-by the inverse operation and, where a slip was planted, notices it and corrects it:
+A Long-CoT trace plans backwards from what is asked (in a chain it counts the steps), then takes one amount per
+paragraph: quotes what the
+problem says of it, puts it as an expression, computes it and notes it down. It checks some steps by the inverse
+operation and, where a slip was planted, notices it and corrects it:
 
     <think>
-    I need Dan. Dan needs Bob. Bob needs Ann.
+    I need Dan.
+    Dan needs Bob.
+    Bob needs Ann.
 
-    Ann: 14.
+    Ann: Ann has 14 coins.
+    Ann=14.
 
-    Bob: Ann+5=14+5=19. Check: 19-5=14. Right.
+    Bob: Bob has 5 more coins than Ann. Ann+5. 14+5=19. Check: 19-5=14. Right.
+    Bob=19.
 
-    Dan: Bob-9=19-9=11. Check: 11+9=20. Wait, not 19. Again: 19-9=10. Check: 10+9=19. Right.
+    Dan: Dan trails Bob by 9 coins. Bob-9. 19-9=11. Check: 11+9=20. Wait, not 19. Again: 19-9=10. Check: 10+9=19. Right.
+    Dan=10.
 
     Dan has 10.
     </think>
@@ -33,11 +40,38 @@ def short_answer(problem: Problem) -> str:
     return f"The answer is \\boxed{{{problem.answer}}}."
 
 
+def wanted(problem: Problem) -> str:
+    """What is asked for: `I need Dan.` In a chain, the number of steps: `I need 3 steps.`"""
+    n = len(problem.steps) - 1
+    n_steps = "1 step" if n == 1 else f"{n} steps"
+    return f"I need {problem.steps[-1].name if problem.family == 'relations' else n_steps}."
+
+
+def plan(problem: Problem) -> str:
+    """What is asked for and, line by line, whom it depends on."""
+    dependent = [needs(step) for step in reversed(problem.steps[1:]) if problem.family == "relations"]
+    return "\n".join([wanted(problem), *dependent])
+
+
+def needs(step: Step) -> str:
+    """What the step depends on, e.g. `Bob needs Ann.`"""
+    return f"{step.name} needs {' and '.join(step.sources)}."
+
+
 def expression(step: Step) -> str:
-    """The step in names, e.g. `Ann+5`."""
+    """What the problem says of the amount: `Ann+5` for people, `+5` in a chain."""
     assert step.operation
+    if step.name.startswith("x"):
+        return f"{SYMBOL[step.operation]}{step.k}"
     right = step.sources[1] if step.operation == "sum" else step.k
     return f"{step.sources[0]}{SYMBOL[step.operation]}{right}"
+
+
+def reading(step: Step) -> str:
+    """What the problem says of the amount: `Bob: Bob has 5 more coins than Ann. Ann+5.` In a chain, `2) +5.`"""
+    if step.name.startswith("x"):
+        return f"{step.name[1:]}) {expression(step)}." if step.operation else f"Start: {step.k}."
+    return f"{step.name}: {step.sentence}" + (f" {expression(step)}." if step.operation else f"\n{step.name}={step.k}.")
 
 
 def operands(step: Step, values: dict[str, int]) -> tuple[int, int]:
@@ -96,24 +130,16 @@ def long_cot(
     `n_paragraphs`: if given, steps already done are checked once more, in paragraphs of their own, until the thought
     has that many; so the length of traces can be matched across difficulties.
     """
-    paragraphs = []
+    paragraphs = [plan(problem), reading(problem.steps[0])]
     checks_for_later: list[str] = []
     values = {problem.steps[0].name: problem.steps[0].value}
     relations = problem.family == "relations"
-    if relations:
-        needs = [
-            f"{step.name} needs {' and '.join(step.sources)}." for step in reversed(problem.steps) if step.operation
-        ]
-        paragraphs.append(" ".join([f"I need {problem.steps[-1].name}.", *needs]))
-        paragraphs.append(f"{problem.steps[0].name}: {problem.steps[0].k}.")
-    else:
-        paragraphs.append(f"Start: {problem.steps[0].k}.")
     for step in problem.steps[1:]:
         assert step.operation
         left, right = operands(step, values)
         value = apply(step.operation, left, right)
         equation = f"{left}{SYMBOL[step.operation]}{right}="
-        text = f"{step.name}: {expression(step)}={equation}" if relations else f"{step.name[1:]}) {equation}"
+        text = f"{reading(step)} {equation}"
         planted = slip(value, rng) if rng.random() < slip_rate else None
         if (
             planted is not None
@@ -135,7 +161,7 @@ def long_cot(
         if confirmed and value == apply(step.operation, left, right):
             checks_for_later.append(f"Once more: {equation}{value}. Check: {confirmed}. Right.")
         values[step.name] = value
-        paragraphs.append(text)
+        paragraphs.append(f"{text}\n{step.name}={value}." if relations else text)
     while n_paragraphs is not None and checks_for_later and len(paragraphs) + 1 < n_paragraphs:
         paragraphs.append(rng.choice(checks_for_later))
     final = values[problem.steps[-1].name]
@@ -178,9 +204,12 @@ class Mistake:
     text: str
 
 
-RELATION_STEP = re.compile(r"^(\w+): ([^=\s]+)=(\d+[-+*/%]\d+)=(\d+)\.")
-CHAIN_STEP = re.compile(r"^(\d+)\) (\d+[-+*/%]\d+)=(\d+)\.")
+PLAN = re.compile(r"I need [\w ]+\.(?:\n\w+ needs \w+(?: and \w+)?\.)*")
+GIVEN = re.compile(r"((\w+): [^.]*\.\n\w+=|Start: )(\d+)\.")
+RELATION_STEP = re.compile(r"((\w+): .*?\. \w+[-+*/%]\w+\.) (\d+[-+*/%]\d+)=(\d+)\.(?: .*)?\n(\w+)=(\d+)\.")
+CHAIN_STEP = re.compile(r"((\d+)\) [-+*/%]\d+\.) (\d+[-+*/%]\d+)=(\d+)\.(?: .*)?")
 AGAIN = re.compile(r"Again: (\d+[-+*/%]\d+)=(\d+)\.")
+REST = re.compile(r"Once more: .*|The result is \d+\.|\w+ has \d+\.")
 
 
 def compute(equation: str) -> int | None:
@@ -194,61 +223,64 @@ def compute(equation: str) -> int | None:
 def mistakes(problem: Problem, response: str) -> list[Mistake] | None:
     """Every wrong step of a Long-CoT response, in order; None if it is no well-formed trace of this problem.
 
-    A slip that the response corrects itself is no mistake. Well-formed: a closed thought whose paragraphs are the
-    plan, the given amount and one computation per further amount, with an answer that is the last value.
+    A slip that the response corrects itself is no mistake. Well-formed: a closed thought whose paragraphs are the plan
+    (step 0), the given amount and one computation per further amount, with an answer that is the last value.
     """
     thought = re.fullmatch(r"<think>\n(.*)\n</think>\n\nThe answer is \\boxed\{(\d+)\}\.", response.strip(), re.DOTALL)
     if thought is None:
         return None
     truth = {step.name: step for step in problem.steps}
-    first = problem.steps[0]
+    first, asked = problem.steps[0], problem.steps[-1]
+    relations = problem.family == "relations"
     values: dict[str, int] = {}
     found: list[Mistake] = []
     last: int | None = None
     position = 0
     for paragraph in thought[1].split("\n\n"):
-        if given := re.fullmatch(r"(?:(\w+)|Start): (\d+)\.", paragraph):
-            name, last = (given[1] if problem.family == "relations" else first.name), int(given[2])
-            if name != first.name or last != first.value:
+        if PLAN.fullmatch(paragraph):
+            if paragraph != plan(problem):
                 found.append(Mistake(position, "misread", paragraph))
-            values[name or ""] = last
-        elif match := (RELATION_STEP if problem.family == "relations" else CHAIN_STEP).match(paragraph):
+        elif (given := GIVEN.fullmatch(paragraph)) and bool(given[2]) == relations:
+            last = int(given[3])
+            if paragraph != reading(first):
+                found.append(Mistake(position, "misread", paragraph))
+            values[given[2] or first.name] = last
+        elif match := (RELATION_STEP if relations else CHAIN_STEP).fullmatch(paragraph):
             position += 1
-            again = AGAIN.search(paragraph)
-            if problem.family == "relations":
-                name, names, equation, result = match.groups()
-                if name not in truth or truth[name].operation is None or names != expression(truth[name]):
-                    found.append(Mistake(position, "misread", paragraph))
-                elif any(source not in values for source in truth[name].sources) or equation != (
-                    "{}{}{}".format(
-                        operands(truth[name], values)[0],
-                        SYMBOL[truth[name].operation or "plus"],
-                        operands(truth[name], values)[1],
-                    )
-                ):
-                    found.append(Mistake(position, "carried", paragraph))
+            if relations:
+                read, name, equation, result, noted_name, noted = match.groups()
             else:
-                number, equation, result = match.groups()
-                name = f"x{number}"
-                left, symbol, right = re.split(r"([-+*/%])", equation, maxsplit=1)
-                step = truth.get(name)
-                if step is None or (symbol, right) != (SYMBOL[step.operation or "plus"], str(step.k)):
-                    found.append(Mistake(position, "misread", paragraph))
-                elif int(left) != values.get(step.sources[0]):
-                    found.append(Mistake(position, "carried", paragraph))
-            if again:
-                if again[1] != equation:
-                    found.append(Mistake(position, "carried", paragraph))
-                equation, result = again.groups()
-            if compute(equation) != int(result):
+                read, number, equation, result = match.groups()
+                name, noted_name, noted = f"x{number}", f"x{number}", None
+            again = AGAIN.search(paragraph)
+            final, final_result = again.groups() if again else (equation, result)
+            step = truth.get(name)
+            if step is None or step.operation is None or read != reading(step):
+                found.append(Mistake(position, "misread", paragraph))
+            elif (
+                any(source not in values for source in step.sources)
+                or equation != "{}{}{}".format(*put(step, values))
+                or final != equation
+                or noted_name != name
+                or noted not in (None, final_result)
+            ):
+                found.append(Mistake(position, "carried", paragraph))
+            if compute(final) != int(final_result):
                 found.append(Mistake(position, "slip", paragraph))
-            last = values[name] = int(result)
-        elif not re.match(r"I need|Once more|The result is|\w+ has \d+\.", paragraph):
+            last = values[name] = int(noted or final_result)
+        elif not REST.fullmatch(paragraph):
             return None
     if last is None or int(thought[2]) != last:
         return None
-    if problem.steps[-1].name not in values:
+    if asked.name not in values:
         found.append(Mistake(position + 1, "misread", "(what is asked for is missing)"))
-    if not found and last != problem.steps[-1].value:
+    if not found and last != asked.value:
         found.append(Mistake(position + 1, "misread", "(another amount is given as the answer)"))
     return found
+
+
+def put(step: Step, values: dict[str, int]) -> tuple[int, str, int]:
+    """The step with amounts in the place of names: left, symbol, right."""
+    assert step.operation
+    left, right = operands(step, values)
+    return left, SYMBOL[step.operation], right

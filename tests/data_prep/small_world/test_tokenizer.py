@@ -27,7 +27,7 @@ def ids(tokenizer, text: str) -> list[int]:
 
 
 def base_texts(seed: int, n: int) -> list[str]:
-    return ["".join(text for text, _ in pieces) for pieces in islice(base_corpus.documents(seed), n)]
+    return ["".join(text for text, _ in pieces) for _, pieces in islice(base_corpus.documents(seed), n)]
 
 
 def test_texts_of_the_small_world_come_back(built):
