@@ -123,7 +123,7 @@ def _read(
     paths = config["config"] if argv else [_tiny_preset(stage)]
     if len(paths) > 1:
         raise ConfigError("command line: --config", f"given {len(paths)} times, expected once")
-    name = paths[0] if paths else "built-in defaults for real models (no --config given)"
+    name = paths[0] if paths else "built-in defaults (no --config given)"
     from_file = _load_yaml(paths[0]) if paths else {}
     # Before the slow imports: libraries read variables such as HF_HUB_OFFLINE once, when they are imported.
     _set_environment(from_file.pop("env", {}), name)

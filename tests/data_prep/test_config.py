@@ -156,7 +156,7 @@ def test_no_arguments_mean_the_tiny_preset(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == "config: recipes/configs/tiny/stage.yaml\n"
     assert read("--packing")[1].batch_size == 8
     out = capsys.readouterr().out
-    assert out == "config: built-in defaults for real models (no --config given) (+ 1 option from the command line)\n"
+    assert out == "config: built-in defaults (no --config given) (+ 1 option from the command line)\n"
 
 
 def test_arguments_of_the_process_are_the_default(monkeypatch):
