@@ -72,11 +72,11 @@ def check_settings(training: SFTConfig, model: ModelConfig) -> None:
                 raise ValueError(f"--{known.name} {value} has no effect in this recipe: leave it out (see --help)")
     if training.max_length is None:
         raise ValueError("--max_length null: give the length of a packed row and of the longest sample, in tokens")
-    if n_sharing() > 1 and training.packing:
-        raise ValueError(
-            "documents packed into one row cannot be split over GPUs: with sequence parallelism give --packing false"
-        )
     if n_sharing() > 1:
+        if training.packing:
+            raise ValueError(
+                "packed documents cannot be split over GPUs: with sequence parallelism give --packing false"
+            )
         training.pad_to_multiple_of = n_sharing()
 
 
