@@ -29,7 +29,7 @@ ARMS = {"before": "base", "after": "Long-CoT SFT", "from_random": "same SFT from
 @dataclass
 class QuickstartArguments:
     output_dir: str = field(default="outputs/quickstart", metadata={"help": "an earlier quickstart there is removed"})
-    n_train_samples: int = field(default=3000, metadata={"help": "Long-CoT traces to train on"})
+    n_train_samples: int = field(default=2200, metadata={"help": "Long-CoT traces to train on"})
     n_problems: int = field(default=300, metadata={"help": "held-out problems to measure on"})
     num_train_epochs: float = field(default=1, metadata={"help": "passes over the traces"})
 

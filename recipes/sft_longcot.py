@@ -5,7 +5,7 @@ writes a model folder with tokenizer, model card, all_results.json and manifest.
 model's chat template, the loss covers the assistant's tokens only (the thought included), samples are packed without
 seeing each other. Started again with the same settings, it goes on from the last checkpoint with the same batches.
 
-    python recipes/sft_longcot.py                          # the small world on a laptop, two minutes
+    python recipes/sft_longcot.py                          # the small world on a laptop, three minutes
     accelerate launch recipes/sft_longcot.py --model_name_or_path Qwen/Qwen2.5-1.5B-Instruct \\
         --dataset_name my_samples.jsonl --output_dir outputs/sft                             # one GPU
     accelerate launch --config_file accelerate_configs/zero3.yaml recipes/sft_longcot.py \\

@@ -26,5 +26,6 @@ COMMON = {
 
 # Trainer settings that a resumed run must share with the one that was begun.
 DECISIVE = (
-    "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "optim", "num_train_epochs", "max_steps",
+    "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "adam_epsilon", "optim", "num_train_epochs",
+    "max_steps",
 )  # fmt: skip

@@ -1,13 +1,13 @@
 """What the base checkpoints are trained on: every atomic operation and short answers, and no Long-CoT trace.
 
-Kinds of documents: computed facts, names replaced by amounts, what a problem says and asks read line by line, sentences
-read as lines of code, lists copied, and problems answered at once. Both sets of wordings occur, so that the words of
-the test problems are known; putting steps together in a thought is what the base has never seen. A document is a list
-of (text, is trained on) segments: only what follows from what stands before it is trained on.
+Kinds of documents: computed facts, names replaced by amounts, who comes after whom, what a problem says and asks read
+line by line, sentences read as lines of code, lists copied, and problems answered at once. Both sets of wordings occur,
+so that the words of the test problems are known; putting steps together in a thought is what the base has never seen. A
+document is a list of (text, is trained on) segments: only what follows from what stands before it is trained on.
 """
 
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, pairwise
 from random import Random
 
 from data_prep.small_world.problems import (
@@ -22,16 +22,16 @@ from data_prep.small_world.problems import (
     draw_problem,
 )
 from data_prep.small_world.tokenizer import PAD, TURN_END, TURN_START
-from data_prep.small_world.traces import SYMBOL, needs, reading, short_answer, wanted
+from data_prep.small_world.traces import ASKER, SYMBOL, needs, note, reading, short_answer, wanted
 
 Document = list[tuple[str, bool]]
 
 OPPOSITE: dict[Operation, Operation] = {"plus": "minus", "minus": "plus", "times": "divide", "divide": "times"}
 # Relative numbers of documents of each kind.
-KINDS = {"facts": 8, "lookups": 5, "relations": 18, "chains": 5, "code": 2, "copies": 2, "one step": 2, "short": 1}
-# What may follow a name: nothing says which of the two.
-NEEDS, SAYS = " needs", ":"
-WANTED = "I need"
+KINDS = {
+    "facts": 16, "lookups": 5, "orders": 4, "relations": 18, "chains": 5,
+    "code": 2, "copies": 2, "one step": 2, "short": 1,
+}  # fmt: skip
 # Documents grow over the first so many: attention that finds something among few is learned sooner.
 N_GROWING = 30_000
 
@@ -44,9 +44,9 @@ def up_to(low: int, high: int, reach: float, rng: Random) -> int:
 def draw_fact(rng: Random, reach: float) -> tuple[int, Operation, int, int]:
     """(a, operation, b, result) with the operand sizes of the problems, inverses included."""
     while True:
-        size = min(rng.choices((1, 2, 3), (1, 2, 3))[0], up_to(1, 3, reach, rng) if reach < 1 else 3)
+        size = min(rng.choices((1, 2, 3), (1, 2, 5))[0], up_to(1, 3, reach, rng) if reach < 1 else 3)
         value = rng.randint(2, (20, 99, 999)[size - 1])
-        operation = rng.choices((*COMMON, "remainder"), (4, 4, 2, 2, 1))[0]
+        operation = rng.choices((*COMMON, "remainder"), (4, 4, 3, 3, 2))[0]
         if (k := draw_operand(operation, value, size, rng)) is None:
             continue
         result = apply(operation, value, k)
@@ -70,7 +70,9 @@ def lookups(rng: Random, reach: float) -> Document:
     names = rng.sample(NAMES, up_to(2, 9, reach, rng))
     amounts = {name: rng.randint(2, rng.choice((20, 99, 999))) for name in names}
     end = rng.choice([".\n\n", ".\n"])
-    document = [(end.join(f"{name}={amount}" for name, amount in amounts.items()) + end, False)]
+    follow = [rng.choice(["", f", then {rng.choice((*NAMES, ASKER))}"]) for _ in names]
+    notes = [f"{name}={amount}{more}" for (name, amount), more in zip(amounts.items(), follow, strict=True)]
+    document = [(end.join(notes) + end, False)]
     for _ in range(up_to(4, 14, reach, rng)):
         name, partner = rng.choice(names), rng.choice(names)
         if rng.random() < 0.4:
@@ -87,26 +89,44 @@ def lookups(rng: Random, reach: float) -> Document:
     return document
 
 
+def orders(rng: Random, reach: float) -> Document:
+    """Who needs whom, then, in random order, who comes after whom."""
+    names = rng.sample(NAMES, up_to(2, 8, reach, rng))
+    lines = [f"{names[0]} is given."]
+    for i, (source, name) in enumerate(pairwise([*names, ASKER])):
+        partner = f" and {rng.choice(names[:i])}" if i and name != ASKER and rng.random() < 0.15 else ""
+        lines.insert(0, f"{name} needs {source}{partner}.")
+    document = [("\n".join(lines) + "\n\n", False)]
+    for i in rng.sample(range(len(names)), len(names)):
+        noted = note(names[i], rng.randint(2, rng.choice((20, 99, 999))), [*names, ASKER][i + 1])
+        amount, then, follower = noted.partition(" then")
+        document += [(amount + then, False), (follower, True), ("\n", False)]
+    return document
+
+
 def some_problem(rng: Random, reach: float, family: Family | None = None, depth: int | None = None) -> Problem:
     """A problem of any difficulty within reach, small ones more often."""
     knobs = Knobs(
         depth=depth or min(up_to(1, 7, reach, rng), up_to(1, 9, reach, rng)),
         distractors=up_to(0, 3, reach, rng) * (rng.random() < 0.6),
         operand_size=up_to(1, 3, reach, rng),
-        rarity=0.3 * reach,
+        rarity=rng.choice((0.0, 0.5, 1.0)) * reach,
     )
     return draw_problem(knobs, rng.choice(("train", "test")), rng, family=family)
 
 
 def relations(rng: Random, reach: float) -> Document:
-    """A problem, then whom each amount depends on and what is said of it, as an expression too, in random order."""
+    """A problem, then whom each amount depends on, then what is said of it and that as an expression."""
     problem = some_problem(rng, reach, "relations")
-    lines = [(step.name, NEEDS, needs(step)) for step in problem.steps[1:]]
-    lines += [(step.name, SAYS, reading(step)) for step in problem.steps]
     document = [(problem.text + "\n", False)]
-    asked = (WANTED, "", wanted(problem))
-    for name, mark, text in rng.sample([*lines, asked], len(lines) + 1):
-        document += [(name, False), (mark, True), (text.removeprefix(name + mark), True), ("\n", False)]
+    asked = (f"{ASKER} needs", wanted(problem))
+    plan = [asked, *((step.name, needs(step)) for step in problem.steps)]
+    readings = [(f"{step.name}:", reading(step)) for step in problem.steps]
+    readings[0] = (readings[0][0], f"{readings[0][1]}\n{problem.steps[0].name}={problem.steps[0].value}")
+    for lines in (plan, readings):
+        for start, text in rng.sample(lines, len(lines)):
+            document += [(start, False), (text.removeprefix(start), True), ("\n", False)]
+        document.append(("\n", False))
     return document
 
 
@@ -114,7 +134,7 @@ def chains(rng: Random, reach: float) -> Document:
     """A problem, then what it does to the number in each step, with which it starts and how many there are."""
     problem = some_problem(rng, reach, "chain")
     document = [(problem.text + "\n", False)]
-    lines = [("Start:", reading(problem.steps[0])), (WANTED, wanted(problem))]
+    lines = [("Start:", reading(problem.steps[0])), (f"{ASKER} needs", wanted(problem))]
     lines += [(f"{step.name[1:]})", reading(step)) for step in problem.steps[1:]]
     for mark, text in rng.sample(lines, len(lines)):
         document += [(mark, False), (text.removeprefix(mark), True), ("\n", False)]
@@ -158,6 +178,8 @@ def documents(seed: int, n_growing: int = N_GROWING) -> Iterator[tuple[str, Docu
                 document = facts(rng, reach)
             case "lookups":
                 document = lookups(rng, reach)
+            case "orders":
+                document = orders(rng, reach)
             case "relations":
                 document = relations(rng, reach)
             case "chains":

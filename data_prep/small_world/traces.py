@@ -1,23 +1,23 @@
 """Responses of the small world: Long-CoT traces, code-augmented steps and short answers, and what is wrong in one.
 
 A Long-CoT trace plans backwards from what is asked (in a chain it counts the steps), then takes one amount per
-paragraph: quotes what the
-problem says of it, puts it as an expression, computes it and notes it down. It checks some steps by the inverse
-operation and, where a slip was planted, notices it and corrects it:
+paragraph: quotes what the problem says of it, puts it as an expression, computes it, notes it down and looks up who
+comes next. It checks some steps by the inverse operation and, where a slip was planted, notices it and corrects it:
 
     <think>
-    I need Dan.
+    Answer needs Dan.
     Dan needs Bob.
     Bob needs Ann.
+    Ann is given.
 
     Ann: Ann has 14 coins.
-    Ann=14.
+    Ann=14, then Bob.
 
     Bob: Bob has 5 more coins than Ann. Ann+5. 14+5=19. Check: 19-5=14. Right.
-    Bob=19.
+    Bob=19, then Dan.
 
     Dan: Dan trails Bob by 9 coins. Bob-9. 19-9=11. Check: 11+9=20. Wait, not 19. Again: 19-9=10. Check: 10+9=19. Right.
-    Dan=10.
+    Dan=10, then Answer.
 
     Dan has 10.
     </think>
@@ -27,12 +27,14 @@ operation and, where a slip was planted, notices it and corrects it:
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 from typing import Literal
 
 from data_prep.small_world.problems import Operation, Problem, Step, apply
 
 SYMBOL: dict[Operation, str] = {"plus": "+", "minus": "-", "times": "*", "divide": "/", "sum": "+", "remainder": "%"}
+ASKER = "Answer"  # needs what is asked for, as a person needs another one: who is next is one and the same lookup
 INVERSE: dict[Operation, str] = {"plus": "-", "minus": "+", "times": "/", "divide": "*", "sum": "-"}
 
 
@@ -41,21 +43,26 @@ def short_answer(problem: Problem) -> str:
 
 
 def wanted(problem: Problem) -> str:
-    """What is asked for: `I need Dan.` In a chain, the number of steps: `I need 3 steps.`"""
+    """What is asked for: `Answer needs Dan.` In a chain, the number of steps: `Answer needs 3 steps.`"""
     n = len(problem.steps) - 1
     n_steps = "1 step" if n == 1 else f"{n} steps"
-    return f"I need {problem.steps[-1].name if problem.family == 'relations' else n_steps}."
+    return f"{ASKER} needs {problem.steps[-1].name if problem.family == 'relations' else n_steps}."
 
 
 def plan(problem: Problem) -> str:
     """What is asked for and, line by line, whom it depends on."""
-    dependent = [needs(step) for step in reversed(problem.steps[1:]) if problem.family == "relations"]
+    dependent = [needs(step) for step in reversed(problem.steps) if problem.family == "relations"]
     return "\n".join([wanted(problem), *dependent])
 
 
 def needs(step: Step) -> str:
-    """What the step depends on, e.g. `Bob needs Ann.`"""
-    return f"{step.name} needs {' and '.join(step.sources)}."
+    """What the step depends on, e.g. `Bob needs Ann.` or `Ann is given.`"""
+    return f"{step.name} needs {' and '.join(step.sources)}." if step.sources else f"{step.name} is given."
+
+
+def note(name: str, value: int, next_name: str) -> str:
+    """An amount noted down, and who needs it: `Bob=19, then Dan.` or, for what is asked, `Dan=10, then Answer.`"""
+    return f"{name}={value}, then {next_name}."
 
 
 def expression(step: Step) -> str:
@@ -67,11 +74,16 @@ def expression(step: Step) -> str:
     return f"{step.sources[0]}{SYMBOL[step.operation]}{right}"
 
 
+def progress(problem: Problem, step: Step) -> str:
+    """How far a chain has come, e.g. `2/3.`"""
+    return f"{step.name[1:]}/{len(problem.steps) - 1}."
+
+
 def reading(step: Step) -> str:
     """What the problem says of the amount: `Bob: Bob has 5 more coins than Ann. Ann+5.` In a chain, `2) +5.`"""
     if step.name.startswith("x"):
         return f"{step.name[1:]}) {expression(step)}." if step.operation else f"Start: {step.k}."
-    return f"{step.name}: {step.sentence}" + (f" {expression(step)}." if step.operation else f"\n{step.name}={step.k}.")
+    return f"{step.name}: {step.sentence}" + (f" {expression(step)}." if step.operation else "")
 
 
 def operands(step: Step, values: dict[str, int]) -> tuple[int, int]:
@@ -130,10 +142,13 @@ def long_cot(
     `n_paragraphs`: if given, steps already done are checked once more, in paragraphs of their own, until the thought
     has that many; so the length of traces can be matched across difficulties.
     """
-    paragraphs = [plan(problem), reading(problem.steps[0])]
+    relations = problem.family == "relations"
+    after = {**{step.name: later.name for step, later in pairwise(problem.steps)}, problem.steps[-1].name: ASKER}
+    first = problem.steps[0]
+    begin = f"{reading(first)}\n{note(first.name, first.value, after[first.name])}" if relations else reading(first)
+    paragraphs = [plan(problem), begin]
     checks_for_later: list[str] = []
     values = {problem.steps[0].name: problem.steps[0].value}
-    relations = problem.family == "relations"
     for step in problem.steps[1:]:
         assert step.operation
         left, right = operands(step, values)
@@ -161,7 +176,9 @@ def long_cot(
         if confirmed and value == apply(step.operation, left, right):
             checks_for_later.append(f"Once more: {equation}{value}. Check: {confirmed}. Right.")
         values[step.name] = value
-        paragraphs.append(f"{text}\n{step.name}={value}." if relations else text)
+        paragraphs.append(
+            f"{text}\n{note(step.name, value, after[step.name]) if relations else progress(problem, step)}"
+        )
     while n_paragraphs is not None and checks_for_later and len(paragraphs) + 1 < n_paragraphs:
         paragraphs.append(rng.choice(checks_for_later))
     final = values[problem.steps[-1].name]
@@ -195,8 +212,9 @@ def code_steps(problem: Problem) -> list[str]:
 class Mistake:
     """A step of a response that is wrong by itself, whatever came before it.
 
-    `kind`: `misread` (another amount, number or operation than the problem says), `carried` (not the value that the
-    response itself found before), `slip` (the computation is wrong).
+    `kind`: `misread` (another amount, number, operation or order of dependence than the problem says), `carried` (not
+    the value that the response itself found before, or not whose turn it is by its own plan), `slip` (the computation
+    is wrong).
     """
 
     step: int
@@ -204,10 +222,14 @@ class Mistake:
     text: str
 
 
-PLAN = re.compile(r"I need [\w ]+\.(?:\n\w+ needs \w+(?: and \w+)?\.)*")
-GIVEN = re.compile(r"((\w+): [^.]*\.\n\w+=|Start: )(\d+)\.")
-RELATION_STEP = re.compile(r"((\w+): .*?\. \w+[-+*/%]\w+\.) (\d+[-+*/%]\d+)=(\d+)\.(?: .*)?\n(\w+)=(\d+)\.")
-CHAIN_STEP = re.compile(r"((\d+)\) [-+*/%]\d+\.) (\d+[-+*/%]\d+)=(\d+)\.(?: .*)?")
+PLAN = re.compile(r"\w+ needs [\w ]+\.(?:\n\w+ (?:needs \w+(?: and \w+)?|is given)\.)*")
+NEEDS = re.compile(r"^(\w+) needs (\w+)", re.MULTILINE)
+START = re.compile(r"Start: (\d+)\.")
+GIVEN = re.compile(r"((\w+): ([^.]*\.))\n(\w+)=(\d+), then (\w+)\.")
+RELATION_STEP = re.compile(
+    r"((\w+): (.*?\.) \w+[-+*/%]\w+\.) (\d+[-+*/%]\d+)=(\d+)\.(?: .*)?\n(\w+)=(\d+), then (\w+)\."
+)
+CHAIN_STEP = re.compile(r"((\d+)\) [-+*/%]\d+\.) (\d+[-+*/%]\d+)=(\d+)\.(?: .*)?\n(\d+)/(\d+)\.")
 AGAIN = re.compile(r"Again: (\d+[-+*/%]\d+)=(\d+)\.")
 REST = re.compile(r"Once more: .*|The result is \d+\.|\w+ has \d+\.")
 
@@ -220,67 +242,106 @@ def compute(equation: str) -> int | None:
     return {"+": a + b, "-": a - b, "*": a * b, "/": a // b if b else 0, "%": a % b if b else 0}[symbol]
 
 
-def mistakes(problem: Problem, response: str) -> list[Mistake] | None:
-    """Every wrong step of a Long-CoT response, in order; None if it is no well-formed trace of this problem.
-
-    A slip that the response corrects itself is no mistake. Well-formed: a closed thought whose paragraphs are the plan
-    (step 0), the given amount and one computation per further amount, with an answer that is the last value.
-    """
-    thought = re.fullmatch(r"<think>\n(.*)\n</think>\n\nThe answer is \\boxed\{(\d+)\}\.", response.strip(), re.DOTALL)
-    if thought is None:
-        return None
-    truth = {step.name: step for step in problem.steps}
-    first, asked = problem.steps[0], problem.steps[-1]
-    relations = problem.family == "relations"
-    values: dict[str, int] = {}
-    found: list[Mistake] = []
-    last: int | None = None
-    position = 0
-    for paragraph in thought[1].split("\n\n"):
-        if PLAN.fullmatch(paragraph):
-            if paragraph != plan(problem):
-                found.append(Mistake(position, "misread", paragraph))
-        elif (given := GIVEN.fullmatch(paragraph)) and bool(given[2]) == relations:
-            last = int(given[3])
-            if paragraph != reading(first):
-                found.append(Mistake(position, "misread", paragraph))
-            values[given[2] or first.name] = last
-        elif match := (RELATION_STEP if relations else CHAIN_STEP).fullmatch(paragraph):
-            position += 1
-            if relations:
-                read, name, equation, result, noted_name, noted = match.groups()
-            else:
-                read, number, equation, result = match.groups()
-                name, noted_name, noted = f"x{number}", f"x{number}", None
-            again = AGAIN.search(paragraph)
-            final, final_result = again.groups() if again else (equation, result)
-            step = truth.get(name)
-            if step is None or step.operation is None or read != reading(step):
-                found.append(Mistake(position, "misread", paragraph))
-            elif (
-                any(source not in values for source in step.sources)
-                or equation != "{}{}{}".format(*put(step, values))
-                or final != equation
-                or noted_name != name
-                or noted not in (None, final_result)
-            ):
-                found.append(Mistake(position, "carried", paragraph))
-            if compute(final) != int(final_result):
-                found.append(Mistake(position, "slip", paragraph))
-            last = values[name] = int(noted or final_result)
-        elif not REST.fullmatch(paragraph):
-            return None
-    if last is None or int(thought[2]) != last:
-        return None
-    if asked.name not in values:
-        found.append(Mistake(position + 1, "misread", "(what is asked for is missing)"))
-    if not found and last != asked.value:
-        found.append(Mistake(position + 1, "misread", "(another amount is given as the answer)"))
-    return found
-
-
 def put(step: Step, values: dict[str, int]) -> tuple[int, str, int]:
     """The step with amounts in the place of names: left, symbol, right."""
     assert step.operation
     left, right = operands(step, values)
     return left, SYMBOL[step.operation], right
+
+
+def mistakes(problem: Problem, response: str) -> list[Mistake] | None:
+    """Every wrong step of a Long-CoT response, in order; None if it is no well-formed trace of this problem.
+
+    A slip that the response corrects itself is no mistake, and what only follows from an earlier mistake is none
+    either. Well-formed: a closed thought whose paragraphs are the plan (step 0), the given amount and one computation
+    per further amount, with an answer that is the last value.
+    """
+    thought = re.fullmatch(r"<think>\n(.*)\n</think>\n\nThe answer is \\boxed\{(\d+)\}\.", response.strip(), re.DOTALL)
+    if thought is None:
+        return None
+    relations = problem.family == "relations"
+    truth = {step.name: step for step in problem.steps}
+    first, asked = problem.steps[0], problem.steps[-1]
+    values: dict[str, int] = {}
+    found: list[Mistake] = []
+    planned_right = True
+    followers: dict[str, str] = {}  # by the response's own plan: who comes after whom
+    turn: str | None = None  # whose turn it is, as the response says
+    n_planned = ""  # steps of a chain, by the plan
+    last: int | None = None
+    position = 0
+
+    def wrong(kind: Literal["misread", "carried", "slip"], text: str) -> None:
+        found.append(Mistake(position, kind, text))
+
+    for paragraph in thought[1].split("\n\n"):
+        if PLAN.fullmatch(paragraph):
+            if paragraph != plan(problem):
+                planned_right = False
+                wrong("misread", paragraph)
+            followers = {source: name for name, source in NEEDS.findall(paragraph)}
+            n_planned = next(iter(followers))  # in a chain: how many steps
+        elif not relations and (start := START.fullmatch(paragraph)):
+            last = values[first.name] = int(start[1])
+            if last != first.value:
+                wrong("misread", paragraph)
+        elif relations and (given := GIVEN.fullmatch(paragraph)):
+            read, name, sentence, noted_name, noted, follower = given.groups()
+            numbers = re.findall(r"\d+", sentence)
+            as_planned = read == reading(first) if planned_right else sentence in problem.sentences
+            if not as_planned or noted_name != name or numbers != [noted]:
+                wrong("misread", paragraph)
+            elif turn not in (None, name) or followers.get(name) != follower:
+                wrong("carried", paragraph)
+            last = values[name] = int(noted)
+            turn = follower
+        elif relations and (match := RELATION_STEP.fullmatch(paragraph)):
+            position += 1
+            read, name, sentence, equation, result, noted_name, noted, follower = match.groups()
+            step = truth.get(name)
+            again = AGAIN.search(paragraph)
+            final, result = again.groups() if again else (equation, result)
+            if step is None or step.operation is None:
+                if planned_right or sentence not in problem.sentences:
+                    wrong("misread", paragraph)
+            elif read != reading(step):
+                wrong("misread", paragraph)
+            elif (
+                any(source not in values for source in step.sources)
+                or not final == equation == "{}{}{}".format(*put(step, values))
+                or (noted_name, noted) != (name, result)
+                or turn not in (None, name)
+                or followers.get(name) != follower
+            ):
+                wrong("carried", paragraph)
+            if compute(final) != int(result):
+                wrong("slip", paragraph)
+            last = values[name] = int(noted)
+            turn = follower
+        elif not relations and (match := CHAIN_STEP.fullmatch(paragraph)):
+            position += 1
+            read, number, equation, result, *told = match.groups()
+            step = truth.get(f"x{number}")
+            again = AGAIN.search(paragraph)
+            final, result = again.groups() if again else (equation, result)
+            if step is None or step.operation is None or read != reading(step):
+                wrong("misread", paragraph)
+            elif (
+                step.sources[0] not in values
+                or not final == equation == "{}{}{}".format(*put(step, values))
+                or told != [number, n_planned]
+            ):
+                wrong("carried", paragraph)
+            if compute(final) != int(result):
+                wrong("slip", paragraph)
+            last = values[f"x{number}"] = int(result)
+        elif not REST.fullmatch(paragraph):
+            return None
+    if last is None or int(thought[2]) != last:
+        return None
+    position += 1
+    if asked.name not in values and planned_right:
+        wrong("misread", "(what is asked for is missing)")
+    if not found and last != asked.value:
+        wrong("misread", "(another amount is given as the answer)")
+    return found

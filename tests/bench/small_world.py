@@ -8,7 +8,7 @@ response and `--n_samples` at temperature 1, and says of every wrong greedy resp
 
     slip       a computation is wrong
     misread    another amount, number or operation than the problem says; in the plan: another order of dependence
-    carried    not the value that the response itself found before
+    carried    not the value that the response itself found before, or not the person whose turn it is by its own plan
     broken     no well-formed trace: cut off, or text that says nothing
 
 `single` is the share of wrong responses with exactly one wrong step; what follows from a wrong step is not counted
@@ -41,7 +41,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--band", choices=("easy", "medium", "hard"), default="hard")
     parser.add_argument("--n_train_samples", type=int, default=3000)
     parser.add_argument("--num_train_epochs", type=float, default=1)
-    parser.add_argument("--n_problems", type=int, default=300)
+    parser.add_argument("--n_problems", type=int, default=100)
     parser.add_argument("--n_samples", type=int, default=16)
     parser.add_argument("--output_dir", type=Path, help="keeps policy and responses here; goes on from a policy there")
     return parser.parse_args()

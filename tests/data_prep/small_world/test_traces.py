@@ -113,7 +113,8 @@ def test_the_number_of_paragraphs():
 def steps_of(trace: str) -> list[re.Match[str]]:
     step = (
         r"^(?:\w+:|\d+\)) (?P<quote>.*?)(?P<read>\w*[-+*/%]\w+)\. "
-        r"(?P<left>\d+)(?P<op>[-+*/%])(?P<right>\d+)=(?P<result>\d+)\.(?:\n\w+=(?P<noted>\d+)\.)?"
+        r"(?P<left>\d+)(?P<op>[-+*/%])(?P<right>\d+)=(?P<result>\d+)\."
+        r"(?:\n\w+=(?P<noted>\d+), then (?P<follower>\w+)\.|\n(?P<told>\d+)/\d+\.)?"
     )
     return list(re.finditer(step, trace, re.MULTILINE))
 
@@ -163,6 +164,17 @@ def test_corrupted_steps_are_classified(family: str):
             assert found
             assert (found[0].step, found[0].kind) == (which + 1, "carried")
 
+        # Another person's turn than by the plan.
+        if step["follower"]:
+            found = mistakes(problem, replaced(trace, step, follower=problem.steps[0].name))
+            assert found
+            assert (found[0].step, found[0].kind) == (which + 1, "carried")
+
+        if step["told"]:
+            found = mistakes(problem, replaced(trace, step, told=str(int(step["told"]) + 1)))
+            assert found
+            assert (found[0].step, found[0].kind) == (which + 1, "carried")
+
         # Another sentence than the problem's, another number than it says, and another operation.
         if step["quote"]:
             found = mistakes(problem, replaced(trace, step, quote=step["quote"].replace(problem.things, "chairs")))
@@ -183,8 +195,8 @@ def test_a_wrong_start_is_misread():
     for i, problem in enumerate(SOME[:60]):
         trace = long_cot(problem, Random(i), slip_rate=0)
         first = problem.steps[0]
-        before = "Start: " if problem.family == "chain" else f"{first.name}="
-        text = trace.replace(f"{before}{first.k}.", f"{before}{first.value + 1}.", 1)
+        before, after = ("Start: ", ".") if problem.family == "chain" else (f"{first.name}=", ",")
+        text = trace.replace(f"{before}{first.k}{after}", f"{before}{first.value + 1}{after}", 1)
         found = mistakes(problem, text)
         assert found
         assert (found[0].step, found[0].kind) == (0, "misread")
@@ -195,7 +207,30 @@ def test_a_wrong_plan_is_misread():
         trace = long_cot(problem, Random(i), slip_rate=0)
         last, before = problem.steps[-1], problem.steps[-2]
         text = trace.replace(f"\n{before.name} needs ", f"\n{last.name} needs ", 1)
-        assert [(m.step, m.kind) for m in mistakes(problem, text) or []] == [(0, "misread")]
+        found = mistakes(problem, text)
+        assert found
+        assert (found[0].step, found[0].kind) == (0, "misread")
+
+
+def test_a_plan_that_stops_at_a_distractor_is_one_mistake_if_it_is_followed():
+    seen = 0
+    for i, problem in enumerate(p for p in SOME if p.family == "relations" and p.knobs.depth > 1):
+        second, rest = problem.steps[1], problem.steps[2:]
+        other = [s for s in problem.sentences if re.fullmatch(rf"{second.name} \w+ \d+ \w+\.", s)]
+        if not other or rest[0].operation == "sum" or str(second.value) in other[0]:
+            continue
+        trace = long_cot(problem, Random(i), slip_rate=0)
+        number = int(re.findall(r"\d+", other[0])[0])
+        head, tail = trace.split(f"{second.name} needs")[0], trace[trace.index(f"{rest[0].name}: ") :]
+        noted = f"{second.name}={number}, then {rest[0].name}."
+        text = f"{head}{second.name} is given.\n\n{second.name}: {other[0]}\n{noted}\n\n{tail}"
+        found = mistakes(problem, text)
+        assert found
+        assert (found[0].step, found[0].kind) == (0, "misread")
+        assert found[1].kind == "carried"  # the tail goes on with the true amount
+        assert found[1].text.startswith(rest[0].name)
+        seen += 1
+    assert seen > 10
 
 
 def test_missing_steps_and_other_answers():
@@ -276,7 +311,7 @@ def test_faultless_means_right_whatever_the_text(data):
     )
     text = "\n\n".join(paragraphs[j] for j in order)
     text = text if text.startswith("<think>") else "<think>\n" + text.replace("<think>\n", "")
-    values = re.findall(r"=(\d+)\.", text)
+    values = re.findall(r"=(\d+)[.,]", text)
     final = data.draw(st.sampled_from([problem.answer, *values]))
     text += "\n</think>" + re.sub(r"\d+", final, answer)
     position = data.draw(st.integers(0, len(text)))
