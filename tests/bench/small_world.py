@@ -39,7 +39,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
     parser.add_argument("--base", type=Path, default=CHECKPOINTS / "small", help="model folder of the base")
     parser.add_argument("--band", choices=("easy", "medium", "hard"), default="hard")
-    parser.add_argument("--n_train_samples", type=int, default=3000)
+    parser.add_argument("--n_train_samples", type=int, default=2200)
     parser.add_argument("--num_train_epochs", type=float, default=1)
     parser.add_argument("--n_problems", type=int, default=100)
     parser.add_argument("--n_samples", type=int, default=16)
