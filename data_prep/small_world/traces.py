@@ -253,8 +253,9 @@ def mistakes(problem: Problem, response: str) -> list[Mistake] | None:
     """Every wrong step of a Long-CoT response, in order; None if it is no well-formed trace of this problem.
 
     A slip that the response corrects itself is no mistake, and what only follows from an earlier mistake is none
-    either. Well-formed: a closed thought whose paragraphs are the plan (step 0), the given amount and one computation
-    per further amount, with an answer that is the last value.
+    either: a step that goes on with a wrong value, or that has no natural result because of it. Well-formed: a closed
+    thought whose paragraphs are the plan (step 0), the given amount and one computation per further amount, with an
+    answer that is the last value.
     """
     thought = re.fullmatch(r"<think>\n(.*)\n</think>\n\nThe answer is \\boxed\{(\d+)\}\.", response.strip(), re.DOTALL)
     if thought is None:
@@ -273,6 +274,11 @@ def mistakes(problem: Problem, response: str) -> list[Mistake] | None:
 
     def wrong(kind: Literal["misread", "carried", "slip"], text: str) -> None:
         found.append(Mistake(position, kind, text))
+
+    def slipped(equation: str, result: str) -> bool:
+        value = compute(equation)
+        # After a mistake, a difference may be negative and a quotient broken, as in no problem: its consequence.
+        return value != int(result) and not (found and (value is None or value < 0))
 
     for paragraph in thought[1].split("\n\n"):
         if PLAN.fullmatch(paragraph):
@@ -314,7 +320,7 @@ def mistakes(problem: Problem, response: str) -> list[Mistake] | None:
                 or followers.get(name) != follower
             ):
                 wrong("carried", paragraph)
-            if compute(final) != int(result):
+            if slipped(final, result):
                 wrong("slip", paragraph)
             last = values[name] = int(noted)
             turn = follower
@@ -332,7 +338,7 @@ def mistakes(problem: Problem, response: str) -> list[Mistake] | None:
                 or told != [number, n_planned]
             ):
                 wrong("carried", paragraph)
-            if compute(final) != int(result):
+            if slipped(final, result):
                 wrong("slip", paragraph)
             last = values[f"x{number}"] = int(result)
         elif not REST.fullmatch(paragraph):

@@ -43,7 +43,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--num_train_epochs", type=float, default=1)
     parser.add_argument("--n_problems", type=int, default=100)
     parser.add_argument("--n_samples", type=int, default=16)
-    parser.add_argument("--output_dir", type=Path, help="keeps policy and responses here; goes on from a policy there")
+    parser.add_argument("--output_dir", type=Path, help="keeps policy and responses here; goes on from what is there")
     return parser.parse_args()
 
 
@@ -67,11 +67,12 @@ def main() -> None:
         chosen = list(islice(problems("test", bands=(args.band,)), args.n_problems))
         rows = {row["problem_id"]: problem for problem in chosen for row in [problem_row(problem)]}
         benchmark.write_text("".join(json.dumps(problem_row(problem)) + "\n" for problem in chosen))
-        recipe(
-            "recipes/evaluate.py", "--config", "recipes/configs/tiny/evaluate.yaml", "--model_name_or_path", policy,
-            "--benchmark", benchmark, "--n_problems", len(chosen), "--n_samples", args.n_samples, "--temperature", 1,
-            "--output_dir", answers,
-        )  # fmt: skip
+        if not (answers / "result.json").exists():
+            recipe(
+                "recipes/evaluate.py", "--config", "recipes/configs/tiny/evaluate.yaml", "--model_name_or_path", policy,
+                "--benchmark", benchmark, "--n_problems", len(chosen), "--n_samples", args.n_samples, "--temperature", 1,
+                "--output_dir", answers,
+            )  # fmt: skip
         result = json.loads((answers / "result.json").read_text())
         greedy = read_greedy(answers)
 
@@ -79,7 +80,7 @@ def main() -> None:
     n_single = 0
     for response in (row for row in greedy if row["verdict"] != "right"):
         found = mistakes(rows[response["problem_id"]], response["response"])
-        n_single += bool(found) and len(found or []) == 1
+        n_single += len({mistake.step for mistake in found or []}) == 1
         kinds[found[0].kind if found else "broken"] += 1
     n_wrong = max(1, sum(kinds.values()))
     print_table(["first mistake", "responses", "share"], [[kind, n, n / n_wrong] for kind, n in kinds.most_common()])

@@ -89,6 +89,21 @@ def test_unnoticed_slips_are_found_where_they_are():
     assert n_found > 200
 
 
+def test_an_impossible_computation_after_a_mistake_follows_from_it():
+    """Take 11 from 10 and divide an odd number by 2: what is written then says nothing of the policy's arithmetic."""
+    seen = 0
+    for i, problem in enumerate(p for p in SOME if p.family == "chain" and p.steps[-1].operation == "minus"):
+        trace = long_cot(problem, Random(i), check_rate=0, slip_rate=0)
+        *_, before, last = steps_of(trace)
+        low = replaced(replaced(trace, last, left="1", result="7"), before, result="1")
+        low = low.replace(f"{{{problem.answer}}}", "{7}").replace(f"result is {problem.answer}.", "result is 7.")
+        found = mistakes(problem, low) or []
+        if before["result"] != "1":
+            assert [(m.step, m.kind) for m in found] == [(problem.knobs.depth - 1, "slip")], low
+            seen += 1
+    assert seen > 30
+
+
 def test_no_check_confirms_an_unnoticed_slip():
     for i, problem in enumerate(SOME[:300]):
         trace = long_cot(problem, Random(i), slip_rate=0.5, correct_slips=False, n_paragraphs=14)
