@@ -211,6 +211,6 @@ def read_trained_on(folder: str | Path) -> set[str]:
 
     The record of a checkpoint is that of its run, in the folder above.
     """
-    folder = Path(folder)
-    path = (folder.resolve().parent if folder.name.startswith("checkpoint-") else folder) / TRAINED_ON
+    folder = Path(folder).resolve()
+    path = (folder.parent if folder.name.startswith("checkpoint-") else folder) / TRAINED_ON
     return set(pq.read_table(path)["problem_id"].to_pylist()) if path.is_file() else set()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
@@ -9,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.artefacts import read_trained_on
-from data_prep.rows import RowError, problem_id
+from data_prep.rows import RowError, is_unicode, problem_id
 from data_prep.small_world.samples import problem_rows
 from data_prep.sources import DatasetConfig, open_blocks, read_block
 from data_prep.statistics import mean_over_problems, pass_at_k, wilson
 
 
 def read_benchmark(name: str, split: str, n_problems: int | None) -> list[dict[str, Any]]:
-    """Problem rows of a benchmark; answers as text. Raises RowError, ValueError, FileNotFoundError.
+    """Problem rows of a benchmark, each problem once; answers as text. Raises RowError, ValueError, FileNotFoundError.
 
-    Columns: `problem` or `question`, and `answer` or `gold`; `level` or `difficulty` if there.
+    A problem that comes twice is left out the second time and named on stderr. Columns: `problem` or `question`, and
+    `answer` or `gold`; `level` or `difficulty` if there.
     """
     if name == "small-world":
         return list(problem_rows(split, n_problems or 300))  # type: ignore[arg-type]
-    rows = []
+    rows: dict[str, dict[str, Any]] = {}
     for block in open_blocks(DatasetConfig(name, split=split, n_rows=n_problems), kinds=("problem", "sample")):
         for where, row in read_block(block):
             text = row.get("problem") or row.get("question")
@@ -31,11 +33,18 @@ def read_benchmark(name: str, split: str, n_problems: int | None) -> list[dict[s
                 raise RowError(
                     f"{where}: needs the columns 'problem' (or 'question') and 'answer'; it has {sorted(row)}"
                 )
+            if not is_unicode(text):
+                raise RowError(f"{where}: the problem holds half a character (a lone surrogate)")
             level = row.get("level", row.get("difficulty"))
-            rows.append({**row, "problem_id": problem_id(text), "problem": text, "answer": str(answer), "level": level})
+            row = {**row, "problem_id": problem_id(text), "problem": text, "answer": str(answer), "level": level}
+            first = rows.setdefault(row["problem_id"], row)
+            if first["answer"] != row["answer"]:
+                raise RowError(f"{where}: answer {answer!r}, but {first['answer']!r} where the problem stood before")
+            if first is not row:
+                print(f"{where}: a problem that stood before, left out", file=sys.stderr)
     if not rows:
         raise ValueError(f"{name}: no problems")
-    return rows
+    return list(rows.values())
 
 
 def content_hash(problems: Sequence[Mapping[str, Any]]) -> str:
@@ -84,7 +93,9 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 estimate = (
                     wilson(sum(right), len(problems))
                     if all(len(responses) == 1 for responses in problems)
-                    else mean_over_problems([pass_at_k(len(r), c, k) for r, c in zip(problems, right, strict=True)])
+                    else mean_over_problems(
+                        [pass_at_k(len(r), c, k) for r, c in zip(problems, right, strict=True)], n // k
+                    )
                 )
                 scores.append(
                     {"decoding": decoding, "group": group, "metric": f"pass@{k}", **asdict(estimate), **counts}

@@ -146,6 +146,8 @@ def _read(
     missing = [key for key, value in values.items() if value is REQUIRED]
     if missing:
         raise ConfigError(name, f"{', '.join(missing)}: required, set it in the YAML file or with --{missing[0]}")
+    if isinstance(model := values.get("model_name_or_path"), str):
+        values["model_name_or_path"] = _find_model(model, name)
     # Warnings are shown after success only, so that an error stands alone.
     with warnings.catch_warnings(record=True) as caught:
         instances = tuple(_build(cls, values, name) for cls in classes)
@@ -159,6 +161,15 @@ def _build(cls: type, values: Mapping[str, Any], name: str) -> Any:
         return cls(**{key: values[key] for key in _options(cls)})
     except (ValueError, TypeError, ImportError, OSError, NotImplementedError) as error:
         raise ConfigError(name, f"these settings together are refused by {cls.__name__}: {error}") from error
+
+
+def _find_model(model: str, name: str) -> str:
+    """A Hub name or an existing folder; what presets name in the repository is found from other folders too."""
+    if not Path(model).exists() and (REPOSITORY / model).is_dir():
+        return str(REPOSITORY / model)
+    if not Path(model).exists() and (model.startswith((".", "/", "~")) or model.count("/") > 1):
+        raise ConfigError(name, f"model_name_or_path {model}: no such folder (looked in {Path.cwd()})")
+    return model
 
 
 def _tiny_preset(stage: str) -> str:

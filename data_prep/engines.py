@@ -25,6 +25,7 @@ class TransformersEngine:
 
     def __init__(self, model: str, dtype: str = "auto", device: str | None = None, batch_size: int = 64):
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
@@ -32,7 +33,10 @@ class TransformersEngine:
         self.tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.model = AutoModelForCausalLM.from_pretrained(model, dtype=dtype).to(self.device).eval()
+        try:
+            self.model = AutoModelForCausalLM.from_pretrained(model, dtype=dtype).to(self.device).eval()
+        except (SafetensorError, RuntimeError) as error:
+            raise ValueError(f"{model}: the weights cannot be loaded: {error}") from error
         self.batch_size = batch_size
 
     def chat_prompt(self, problem: str, system: str | None = None) -> str:
@@ -41,6 +45,11 @@ class TransformersEngine:
         if system:
             messages.insert(0, {"role": "system", "content": system})
         return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+    def room(self, prompts: Sequence[str]) -> int:
+        """Tokens that the model's positions leave beside the longest prompt."""
+        longest = max(map(len, self.tokenizer(list(prompts), add_special_tokens=False)["input_ids"]))
+        return max(1, self.model.config.get_text_config().max_position_embeddings - longest)
 
     def sample(
         self,

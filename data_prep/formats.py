@@ -3,7 +3,7 @@
 The project's own form of Long CoT is `<think>...</think>` and then the answer in `\\boxed{}`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_prep.rows import ID_VERSION, RowError, problem_id, validate_messages
@@ -46,9 +46,9 @@ def is_unclosed(response: str) -> bool:
 def to_sample(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """A Long-CoT sample row from any of the stored forms, with thought markers converted.
 
-    Known by their columns: `messages` (chat), `conversations` (ShareGPT), `instruction`/`input`/`output` (Alpaca),
-    `query`/`response`, `prompt`/`completion`, `problem`/`response`; a text in `system` becomes the system turn of a
-    conversation that does not begin with one. `where` names file and row in errors.
+    Known by their columns: `messages` (chat), `conversations` (ShareGPT), `instruction`/`input`/`output` (Alpaca, with
+    `history`), `query`/`response`, `prompt`/`completion`, `problem`/`response`; a text in `system` becomes the system
+    turn of a conversation that does not begin with one. `where` names file and row in errors.
     Raises RowError.
     """
     if row.get("messages") is not None:
@@ -73,7 +73,12 @@ def to_sample(row: Mapping[str, Any], where: str) -> dict[str, Any]:
                 content = row[question]
                 if question == "instruction" and row.get("input"):
                     content = f"{content}\n\n{row['input']}"
-                messages = [{"role": "user", "content": content}, {"role": "assistant", "content": row[answer]}]
+                turns = [*earlier_turns(row.get("history"), where), (content, row[answer])]
+                messages = [
+                    {"role": role, "content": text}
+                    for turn in turns
+                    for role, text in zip(("user", "assistant"), turn, strict=True)
+                ]
                 break
         else:
             raise RowError(
@@ -95,6 +100,15 @@ def to_sample(row: Mapping[str, Any], where: str) -> dict[str, Any]:
         problem = next((m["content"] for m in messages if m["role"] == "user"), "")
     own = own_id(row.get("problem_id")) or problem_id(problem)
     return {**row, "problem": problem, "problem_id": own, "messages": messages}
+
+
+def earlier_turns(history: Any, where: str) -> list[Sequence[str]]:
+    """Alpaca's `history`: pairs of question and answer that come before the row's own."""
+    if not history:
+        return []
+    if not isinstance(history, list) or not all(isinstance(t, list | tuple) and len(t) == 2 for t in history):
+        raise RowError(f"{where}: 'history' is no list of [question, answer]")
+    return history
 
 
 def own_id(value: Any) -> str | None:

@@ -8,28 +8,25 @@ Both ways of training read the data in *windows* of shuffled blocks and pack eac
   is bounded by the window, and a position in the stream is two numbers, whatever the number of processes.
 """
 
+import errno
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from itertools import chain, count, groupby
+from itertools import chain, count
 from math import ceil
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from datasets import Dataset, IterableDataset
 from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from tqdm.auto import tqdm
 from trl import pack_dataset
 
 from data_prep.artefacts import atomic_folder, cache_folder, hash_path, read_trained_on, write_json, write_trained_on
-from data_prep.formats import own_id, to_sample
-from data_prep.rows import RowError
 from data_prep.sources import (
     Block,
     DatasetConfig,
@@ -37,7 +34,6 @@ from data_prep.sources import (
     load_hub,
     open_blocks,
     read_block,
-    start_in_group,
 )
 from data_prep.tokenization import Rules, Tally, tokenize
 
@@ -64,8 +60,8 @@ class Mixture:
         for dataset, blocks in zip(self.datasets, self.blocks, strict=True):
             if not blocks:
                 raise ValueError(f"{dataset.path}: no rows")
-            if dataset.weight <= 0:
-                raise ValueError(f"{dataset.path}: weight {dataset.weight} is not above 0")
+            if not 0 < dataset.weight < 1e6:
+                raise ValueError(f"{dataset.path}: weight {dataset.weight}: expected above 0, and a finite number")
 
     @property
     def n_rows(self) -> int | None:
@@ -193,8 +189,16 @@ def cached_rows(
     path = cache_folder() / "tokenized" / content
     found = path.exists()
     if not found:
-        with suppress(FileExistsError):  # another run has made the same rows meanwhile
+        try:
             write_cached_rows(path, mixture, tokenizer, rules, packing)
+        except FileExistsError:  # another run has made the same rows meanwhile
+            pass
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise OSError(
+                f"{path}: the disk is full: make room, move the cache with REDSTAR_CACHE, or give --streaming true"
+            ) from error
     tally = Tally(**json.loads((path / "tally.json").read_text()))
     dataset = Dataset.from_file(str(path / "rows.arrow"))
     if len(dataset) == 0:
@@ -207,6 +211,8 @@ def write_cached_rows(
 ) -> None:
     tally, ids = Tally(), []
     order = mixture.epoch(0)
+    if not order:
+        raise ValueError("the weights of the data sets are so small that no rows are drawn")
     with (
         atomic_folder(path) as folder,
         pa.OSFile(str(folder / "rows.arrow"), "wb") as sink,
@@ -225,21 +231,6 @@ def write_cached_rows(
             writer.close()
         write_trained_on(folder, ids)
         write_json(folder / "tally.json", tally.as_dict())
-
-
-def row_group(block: Block) -> tuple[str, int]:
-    return block.copy or block.file, block.offset
-
-
-def stored_ids(blocks: Sequence[Block]) -> list[list[str | None]]:
-    """The problem ids in the rows of each block of one Parquet row group; None for an id that is not one of ours."""
-    name, group = row_group(blocks[0])
-    with pq.ParquetFile(name) as file:
-        if "problem_id" not in file.schema_arrow.names:
-            return [[None] for _ in blocks]
-        column = [own_id(value) for value in file.read_row_group(group, ["problem_id"])[0].to_pylist()]
-        starts = [start_in_group(block, file) for block in blocks]
-    return [column[start : start + (block.n_rows or 0)] for block, start in zip(blocks, starts, strict=True)]
 
 
 class PackedStream:
@@ -271,7 +262,8 @@ class PackedStream:
         self.tally = Tally()  # of those and the windows begun since then
         # The windows begun since the start: (rows between the start and it, window, tally of all windows before it).
         self.begun: list[tuple[int, int, Tally]] = []
-        self._first: tuple[int, pa.Table, Tally] | None = None
+        self.trained_on: set[str] = set()  # ids of the problems in all windows begun
+        self._first: tuple[int, pa.Table, list[str], Tally] | None = None
 
     @property
     def content(self) -> str:
@@ -279,26 +271,29 @@ class PackedStream:
         settings = [self.mixture.quick_hash(), fingerprint(self.tokenizer), asdict(self.rules), self.packing]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:24]
 
-    def start_at(self, window: int, offset: int, tally: Mapping[str, Any] | None = None) -> None:
+    def start_at(
+        self, window: int, offset: int, tally: Mapping[str, Any] | None = None, trained_on: Iterable[str] = ()
+    ) -> None:
         """Sets where the next iteration starts: a window (they count on over epochs) and a row in it.
 
         `tally`: counts of the windows before it, as `position` gives them; without them, counting begins at the start.
+        `trained_on`: ids of the problems in them.
         """
         self.window, self.offset = window, offset
+        self.trained_on.update(trained_on)
         self.tally_before = Tally(**(tally or {}))
 
-    def read(self, window: int) -> tuple[pa.Table, Tally]:
+    def read(self, window: int) -> tuple[pa.Table, list[str], Tally]:
         epoch, index = divmod(window, self.windows_per_epoch)
         blocks = self.mixture.epoch(epoch)[index * STREAM_WINDOW_BLOCKS : (index + 1) * STREAM_WINDOW_BLOCKS]
         rng = Random(f"window/{self.seed}/{window}")
-        table, _, tally = read_window(blocks, self.tokenizer, self.rules, self.packing, rng)
-        return table, tally
+        return read_window(blocks, self.tokenizer, self.rules, self.packing, rng)
 
-    def first_window(self) -> tuple[pa.Table, Tally]:
+    def first_window(self) -> tuple[pa.Table, list[str], Tally]:
         """The window at the start, kept, since a trainer looks at the first row before it begins."""
         if self._first is None or self._first[0] != self.window:
             self._first = (self.window, *self.read(self.window))
-        return self._first[1], self._first[2]
+        return self._first[1:]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self.tally, self.begun = replace(self.tally_before), []
@@ -307,10 +302,11 @@ class PackedStream:
         coming = None
         try:
             for window in count(self.window):
-                table, tally = coming.result() if coming else self.first_window()
+                table, ids, tally = coming.result() if coming else self.first_window()
                 coming = None
                 self.begun.append((n_before, window, replace(self.tally)))
                 self.tally.add(tally)
+                self.trained_on.update(ids)
                 n_barren = 0 if len(table) else n_barren + 1
                 if n_barren > self.windows_per_epoch:
                     raise ValueError(f"no sample of this data is left to train on: {self.tally}")
@@ -332,37 +328,13 @@ class PackedStream:
         before, window, tally = max(entry for entry in begun if entry[0] <= n_consumed)
         return {"window": window, "offset": n_consumed - before, "tally": tally.as_dict()}
 
-    @property
-    def trained_on(self) -> set[str]:
-        """Ids of the problems in all windows up to the last one begun, read once more from the files."""
-        n_windows = self.begun[-1][1] + 1 if self.begun else 0
-        blocks: set[Block] = set()
-        for epoch in range(-(-n_windows // self.windows_per_epoch)):
-            part = min(n_windows - epoch * self.windows_per_epoch, self.windows_per_epoch)
-            blocks.update(self.mixture.epoch(epoch)[: part * STREAM_WINDOW_BLOCKS])
-        ids: set[str] = set()
-        for (name, _), members in groupby(sorted(blocks, key=row_group), row_group):
-            group = list(members)
-            stored: list[list[str | None]] = stored_ids(group) if name.endswith(".parquet") else [[None]] * len(group)
-            for block, own in zip(group, stored, strict=True):
-                if all(own):
-                    ids.update(value for value in own if value)
-                    continue
-                for where, row in read_block(block):
-                    try:
-                        ids.add(to_sample(row, where)["problem_id"])
-                    except RowError:
-                        if self.rules.bad_row == "error":
-                            raise
-        return ids
-
     def n_steps(self, epochs: float, rows_per_step: int) -> int:
         """Steps of that many epochs, estimated from how the first window packs."""
-        table, tally = self.first_window()
+        table, _, tally = self.first_window()
         return max(1, round(epochs * (self.mixture.n_rows or 0) * len(table) / max(1, tally.rows) / rows_per_step))
 
     def summary(self) -> str:
-        table, tally = self.first_window()
+        table, _, tally = self.first_window()
         fill = tally.tokens / max(1, len(table) * self.rules.max_length)
         packed = f", packed {fill:.1%} full" if self.packing else ""
         return f"streaming {self.mixture.n_rows:,} rows an epoch; first window: {tally}{packed}"

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+MESSAGE_ROLES = ("system", "user", "assistant", "tool", "developer")
 VERDICTS = ("right", "wrong", "unverifiable", "timed out")
 
 PROBLEM = pa.schema(
@@ -115,6 +116,8 @@ def validate_messages(messages: Any, where: str) -> None:
     for i, message in enumerate(messages):
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             raise RowError(f"{where}: message {i} has no 'role'")
+        if message["role"] not in MESSAGE_ROLES:
+            raise RowError(f"{where}: message {i} has the role {message['role']!r}; known: {', '.join(MESSAGE_ROLES)}")
         if not isinstance(message.get("content"), str):
             raise RowError(f"{where}: message {i} ({message['role']}) has no text in 'content'")
         if not is_unicode(message["content"]):

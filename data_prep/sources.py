@@ -34,6 +34,8 @@ COMPRESSED = (".gz", ".xz", ".zst")
 SUFFIXES = (".parquet", ".jsonl", ".json", *(f".jsonl{suffix}" for suffix in COMPRESSED))
 # Single .json files in a folder are manifests and settings more often than data.
 IN_FOLDERS = tuple(suffix for suffix in SUFFIXES if suffix != ".json")
+OTHER_DATA = ("*.json", "*.csv", "*.tsv", "*.arrow")  # which someone may take for part of the data
+NO_DATA = ("manifest.json", "dataset_info.json", "state.json", "tally.json", "package.json")
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,9 @@ def find_files(path: Path) -> list[Path]:
     )
     if not files:
         raise ValueError(f"{path}: a folder without data files; expected {', '.join(IN_FOLDERS)}")
+    left_out = [f.name for pattern in OTHER_DATA for f in path.glob(pattern) if f.name not in NO_DATA]
+    if left_out:
+        print(f"{path}: left out, not among {', '.join(IN_FOLDERS)}: {', '.join(sorted(left_out))}", file=sys.stderr)
     return files
 
 
@@ -104,6 +109,8 @@ def open_blocks(dataset: DatasetConfig, kinds: Sequence[str] = ("sample",)) -> l
     Raises FileNotFoundError, ValueError.
     """
     blocks: list[Block] = []
+    if dataset.n_rows is not None and dataset.n_rows < 1:
+        raise ValueError(f"{dataset.path}: n_rows {dataset.n_rows}: at least 1")
     if dataset.path == "small-world":
         from data_prep.small_world.samples import small_world_folder
 
@@ -326,7 +333,9 @@ def read_jsonl(block: Block) -> Iterator[tuple[str, dict[str, Any]]]:
                 row = json.loads(line)
             except UnicodeDecodeError as error:
                 raise RowError(f"{where}: not in UTF-8: {error}") from None
-            except (json.JSONDecodeError, RecursionError) as error:
+            except json.JSONDecodeError as error:
+                raise RowError(f"{where}: broken JSON: {error.msg} (column {error.colno})") from None
+            except (ValueError, RecursionError) as error:  # such as a number of 5,000 digits
                 raise RowError(f"{where}: broken JSON: {error}") from None
             yield where, require_mapping(row, where)
 

@@ -23,21 +23,32 @@ def wilson(n_right: int, n: int) -> Estimate:
     """Share of right ones among n independent trials, Wilson's score interval."""
     if n == 0:
         return Estimate(float("nan"), 0.0, 1.0, 0, "Wilson")
-    z = stats.norm.ppf(0.975)
-    share = n_right / n
+    return Estimate(n_right / n, *wilson_interval(n_right / n, n), n, "Wilson, over problems")
+
+
+def wilson_interval(share: float, n: float) -> tuple[float, float]:
+    z = float(stats.norm.ppf(0.975))
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half), n, "Wilson, over problems")
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def mean_over_problems(values: Sequence[float]) -> Estimate:
-    """Mean of one value per problem (such as its share of right samples), Student's t over problems."""
-    n = len(values)
-    mean = float(np.mean(values)) if n else float("nan")
-    if n < 2:
-        return Estimate(mean, float("-inf"), float("inf"), n, "t, over problems")
-    half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / sqrt(n))
-    return Estimate(mean, mean - half, mean + half, n, "t, over problems")
+def mean_over_problems(shares: Sequence[float], n_draws: int) -> Estimate:
+    """Mean of one share between 0 and 1 per problem, such as that of its right samples.
+
+    Wilson's interval for as many independent trials as the variance between problems is worth: at least one a problem,
+    at most `n_draws` (the samples behind each share). Unlike Student's t it stays between 0 and 1, and says something
+    where all shares are equal (after Korn and Graubard, Survey Methodology 24, 1998).
+    """
+    n = len(shares)
+    if n == 0:
+        return Estimate(float("nan"), 0.0, 1.0, 0, "Wilson")
+    mean = float(np.mean(shares))
+    variance = float(np.var(shares, ddof=1)) if n > 1 else 0.0
+    largest = n * max(1, n_draws)
+    trials = min(max(n, mean * (1 - mean) * n / variance), largest) if variance > 0 else n
+    low, high = wilson_interval(mean, trials)
+    return Estimate(mean, low, high, n, "Wilson by the variance between problems")
 
 
 def pass_at_k(n: int, n_right: int, k: int) -> float:

@@ -12,7 +12,7 @@ benchmark with problems that the model was trained on, as its folder records, is
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not recipes/: this file would hide the library `evaluate`
 
@@ -30,11 +30,16 @@ class EvaluateArguments:
     n_samples: int = field(default=0, metadata={"help": "sampled responses per problem, for pass@k"})
     temperature: float = field(default=0.6, metadata={"help": "of the sampled responses"})
     top_p: float = field(default=1.0, metadata={"help": "of the sampled responses"})
-    max_new_tokens: int = field(default=4096, metadata={"help": "limit of a response; longer ones are cut and wrong"})
+    max_new_tokens: int | None = field(
+        default=None,
+        metadata={"help": "limit of a response; longer ones are cut and wrong (default: what fits, 16384 at most)"},
+    )
     system_prompt: str | None = field(default=None, metadata={"help": "system message before each problem"})
     group_by: str | None = field(default=None, metadata={"help": "column of difficulty (default: band or level)"})
     batch_size: int = field(default=32, metadata={"help": "responses generated at once"})
-    dtype: str = field(default="auto", metadata={"help": "weights: auto, float32 or bfloat16"})
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = field(
+        default="auto", metadata={"help": "precision of the weights; auto: as they are stored"}
+    )
     seed: int = field(default=0, metadata={"help": "of the sampled responses"})
 
 
@@ -46,6 +51,21 @@ def main() -> None:
         evaluate(args)
 
 
+def check(args: EvaluateArguments) -> None:
+    """Raises ValueError for numbers out of range, and if nothing is asked for."""
+    for name, ok, wanted in (
+        ("n_problems", args.n_problems is None or args.n_problems > 0, "at least 1"),
+        ("n_samples", args.n_samples >= 0, "0 or more"),
+        ("temperature", args.temperature > 0, "above 0 (--greedy true is temperature 0)"),
+        ("top_p", 0 < args.top_p <= 1, "above 0, at most 1"),
+        ("batch_size", args.batch_size > 0, "at least 1"),
+        ("max_new_tokens", args.max_new_tokens is None or args.max_new_tokens > 0, "at least 1"),
+        ("greedy", args.greedy or args.n_samples > 0, "true, or give --n_samples"),
+    ):
+        if not ok:
+            raise ValueError(f"--{name} {getattr(args, name)}: {wanted}")
+
+
 def evaluate(args: EvaluateArguments) -> dict[str, Any]:
     from data_prep.answers import AnswerChecker
     from data_prep.artefacts import hash_model, now, write_artefact, write_json
@@ -53,11 +73,12 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
     from data_prep.engines import TransformersEngine
 
     started = now()
+    check(args)
     # The problems, which the model must not have seen.
     problems = read_benchmark(args.benchmark, args.split, args.n_problems)
     refuse_trained_on(args.model_name_or_path, args.benchmark, problems)
     group_by = args.group_by or next((c for c in ("band", "level") if problems[0].get(c) is not None), None)
-    if group_by and group_by not in problems[0]:
+    if group_by and all(row.get(group_by) is None for row in problems):
         raise ValueError(f"--group_by {group_by}: {args.benchmark} has the columns {', '.join(sorted(problems[0]))}")
     if Path(args.output_dir).exists():
         raise FileExistsError(f"{args.output_dir} exists already: choose another --output_dir or remove it")
@@ -65,6 +86,7 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
     # The responses.
     engine = TransformersEngine(args.model_name_or_path, args.dtype, batch_size=args.batch_size)
     prompts = [engine.chat_prompt(row["problem"], args.system_prompt) for row in problems]
+    args.max_new_tokens = args.max_new_tokens or min(16384, engine.room(prompts))
     decodings = [("greedy", 1, 0.0, 1.0)] if args.greedy else []
     decodings += [("sampled", args.n_samples, args.temperature, args.top_p)] if args.n_samples else []
     rows: list[dict[str, Any]] = []
@@ -92,7 +114,7 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
                             "decoding": decoding,
                             "problem": problem["problem"],
                             "answer": problem["answer"],
-                            "group": str(problem[group_by]) if group_by else "all",
+                            "group": str(problem.get(group_by)) if group_by else "all",
                         }
                     )
 

@@ -20,9 +20,9 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not recipes/: evaluate.py would hide the library `evaluate`
 
-from data_prep.benchmarks import score
 from data_prep.config import REPOSITORY, parse_config
 
+MARKER = ".quickstart"  # in a folder that a quickstart may remove
 ARMS = {"before": "base", "after": "Long-CoT SFT", "from_random": "same SFT from random weights"}
 
 
@@ -64,17 +64,27 @@ def finish(runs: dict[str, subprocess.Popen[bytes]], folder: Path) -> None:
 
 def main() -> None:
     (args,) = parse_config("quickstart", __doc__, [QuickstartArguments])
+    from data_prep.benchmarks import score
+
     begun = time.monotonic()
     folder = REPOSITORY / args.output_dir
-    if folder.exists() and any(folder.iterdir()) and not (folder / "logs").is_dir():
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).is_file():
         raise SystemExit(f"error: {folder} holds something else than a quickstart: choose another --output_dir")
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / MARKER).touch()
     n_cores = os.cpu_count() or 1
 
     def sft(name: str, *more: str) -> subprocess.Popen[bytes]:
         arguments = ["recipes/sft_longcot.py", "--config", "recipes/configs/tiny/sft_longcot.yaml"]
         arguments += ["--output_dir", str(folder / name), "--num_train_epochs", str(args.num_train_epochs)]
-        arguments += ["--datasets", f"{{path: small-world, n_rows: {args.n_train_samples}}}", *more]
+        arguments += [
+            "--dataset_name",
+            "null",
+            "--datasets",
+            f"{{path: small-world, n_rows: {args.n_train_samples}}}",
+            *more,
+        ]
         return start(arguments, folder / "logs" / f"sft_{name}.log", max(1, n_cores // 2))
 
     def evaluate(name: str, model: Path | str, n_threads: int) -> subprocess.Popen[bytes]:

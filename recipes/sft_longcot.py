@@ -110,6 +110,12 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
     if not datasets or not model_args.model_name_or_path:
         raise ValueError("nothing to train: give --model_name_or_path and --dataset_name, or --config FILE.yaml")
     check_settings(training, model_args)
+    if data.datasets and data.dataset_name:
+        raise ValueError("give --dataset_name or --datasets, not both (null takes one back: --dataset_name null)")
+    if data.eval_datasets and data.eval_share:
+        raise ValueError("give --eval_datasets or --eval_share, not both")
+    if not 0 <= data.eval_share < 1:
+        raise ValueError(f"--eval_share {data.eval_share}: a share, from 0 to below 1")
     if data.streaming and data.eval_share:
         raise ValueError("--eval_share needs all rows before training: with --streaming give eval_datasets instead")
     if data.streaming and training.dataloader_num_workers:
@@ -143,13 +149,13 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
     rows_per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * n_replicas
     decisive = {
         "model": model_args.model_name_or_path,
-        "shape": config.to_diff_dict(),
+        "shape": {k: v for k, v in config.to_diff_dict().items() if k != "transformers_version"},
         "data": rows.content,
         "rules": asdict(rules),
         "packing": training.packing,
         "rows_per_step": rows_per_step,
         "seed": training.seed,
-        "lora": [model_args.lora_r, model_args.lora_alpha] if model_args.use_peft else None,
+        "weights": {k: v for k, v in asdict(model_args).items() if k != "attn_implementation"},
         "random_init": data.random_init,
         **{name: getattr(training, name) for name in DECISIVE},
     }
@@ -159,16 +165,18 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
     callbacks = []
     if isinstance(rows, PackedStream):
         position = read_position(checkpoint)
-        rows.start_at(position["window"], position["offset"], position.get("tally"))
+        seen_before = read_trained_on(folder) if checkpoint else set()
+        rows.start_at(position["window"], position["offset"], position.get("tally"), seen_before)
         if training.max_steps < 0:
             training.max_steps = position["max_steps"] or rows.n_steps(training.num_train_epochs, rows_per_step)
         training.ignore_data_skip = True  # the stream itself starts at the right row
         callbacks.append(SavePosition(rows, position["step"], rows_per_step))
     model, attention = load_model(model_args, config, training, len(tokenizer), data.random_init)
     trainer = make_trainer(model, model_args, training, tokenizer, rows, eval_rows, callbacks)
+    precision = "bf16" if training.bf16 else "fp16" if training.fp16 else "float32"
     say(
         f"model      {model_args.model_name_or_path}{' (random weights)' if data.random_init else ''}, "
-        f"{model.num_parameters() / 1e6:,.1f} M parameters, {'bf16' if training.bf16 else 'float32'}, {attention}",
+        f"{model.num_parameters() / 1e6:,.1f} M parameters, {precision}, {attention}",
         f"data       {rows.summary()}",
         f"batch      {training.per_device_train_batch_size} rows x {training.gradient_accumulation_steps} accumulated "
         f"x {n_replicas} processes = {rows_per_step} rows a step; rows of up to {rules.max_length:,} tokens",
@@ -180,14 +188,17 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
     # Train, and leave a folder that the next stage can use.
     with disk_errors_explained(folder):
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        metrics = finish(trainer, result, rows, {**asdict(data), **decisive}, started)
-    benchmark = "small-world" if datasets[0].path == "small-world" else "HuggingFaceH4/MATH-500"
+        first_step = int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0
+        metrics = finish(trainer, result, rows, {**asdict(data), **decisive}, started, first_step)
+    small = any(dataset.path == "small-world" for dataset in datasets)
+    benchmark = "--config recipes/configs/tiny/evaluate.yaml" if small else "--benchmark HuggingFaceH4/MATH-500"
     say(
         f"result     loss {metrics['train_loss']:.4f}"
+        + (f" since step {first_step}" if first_step else "")
         + (f", held-out {metrics['eval_loss']:.4f}" if "eval_loss" in metrics else "")
         + f", {metrics['train_tokens_per_second']:,.0f} tokens/s",
         f"model      {folder}",
-        f"next       python recipes/evaluate.py --model_name_or_path {folder} --benchmark {benchmark}",
+        f"next       python recipes/evaluate.py --model_name_or_path {folder} {benchmark}",
     )
 
 

@@ -26,6 +26,8 @@ COMMON = {
 
 # Trainer settings that a resumed run must share with the one that was begun.
 DECISIVE = (
-    "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "adam_epsilon", "optim", "num_train_epochs",
-    "max_steps",
+    "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "adam_beta1",
+    "adam_beta2", "adam_epsilon", "max_grad_norm", "optim", "optim_args", "optim_target_modules", "num_train_epochs",
+    "max_steps", "bf16", "fp16", "neftune_noise_alpha", "label_smoothing_factor", "loss_type", "data_seed",
+    "average_tokens_across_devices",
 )  # fmt: skip

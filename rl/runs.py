@@ -123,18 +123,30 @@ def resume_point(folder: Path, settings: Mapping[str, Any]) -> Path | None:
     settings = json.loads(json.dumps(settings, default=str))
     path = folder / RUN
     if checkpoint is not None:
-        begun = json.loads(path.read_text()) if path.is_file() else {}
-        changed = [key for key in settings if begun.get(key) != settings[key]]
+        try:
+            begun = flat(json.loads(path.read_text()) if path.is_file() else {})
+        except ValueError as error:
+            raise ValueError(f"{path}: broken ({error}): choose another --output_dir or remove this one") from None
+        here = flat(settings)
+        changed = [key for key in here if begun.get(key) != here[key]]
         if changed:
             key = changed[0]
             raise ValueError(
-                f"{folder}: holds checkpoints of another run ({key}: {begun.get(key)!r} there, {settings[key]!r} here"
+                f"{folder}: holds checkpoints of another run ({key}: {begun.get(key)!r} there, {here[key]!r} here"
                 f"{f', and {len(changed) - 1} more' if len(changed) > 1 else ''}): choose another --output_dir "
                 "or remove it"
             )
     elif is_main_process():
         write_json(path, settings)
     return checkpoint
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level, with names such as `shape.hidden_size`."""
+    result: dict[str, Any] = {}
+    for key, value in settings.items():
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}
+    return result
 
 
 @contextmanager
@@ -171,5 +183,5 @@ def user_errors() -> Iterator[None]:
         if os.environ.get("REDSTAR_TRACEBACK"):
             raise
         rank = "" if is_main_process() else f"[rank {os.environ['RANK']}] "
-        print(f"{rank}error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{rank}error: {' '.join(str(error).split())}", file=sys.stderr)  # REDSTAR_TRACEBACK=1 shows where
         raise SystemExit(1) from error

@@ -1,13 +1,16 @@
 """Supervised fine-tuning on TRL's `SFTTrainer`: model, tokenizer and trainer as the settings say."""
 
+import importlib.util
 import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AddedToken,
     AutoConfig,
@@ -43,9 +46,11 @@ class LongCotConfig(SFTConfig):
     """TRL's `SFTConfig` with defaults for Long-CoT.
 
     > NOTE: these defaults differ from TRL's: `packing` True (was False), `max_length` 16384 (1024), `learning_rate`
-    > 1e-5 (2e-5), `lr_scheduler_type` cosine (linear), `warmup_steps` 0.05 (0), `per_device_train_batch_size` 1 (8): a
-    > packed row is a batch by itself.
+    > 1e-5 (2e-5), `lr_scheduler_type` cosine (linear), `warmup_steps` 0.05 (0), `per_device_train_batch_size` and
+    > `per_device_eval_batch_size` 1 (8), since a packed row is a batch by itself.
     """
+
+    output_dir: str | None = field(default="outputs/sft", metadata={"help": "Where checkpoints and the model go."})
 
     packing: bool = field(default=True, metadata={"help": "Put several samples into one row of max_length tokens."})
     max_length: int | None = field(default=16384, metadata={"help": "Longest sample and packed row, in tokens."})
@@ -53,13 +58,15 @@ class LongCotConfig(SFTConfig):
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning rate schedule."})
     warmup_steps: float = field(default=0.05, metadata={"help": "Warm-up: steps, or a share of all steps below 1."})
     per_device_train_batch_size: int = field(default=1, metadata={"help": "Rows per device and forward pass."})
+    per_device_eval_batch_size: int = field(default=1, metadata={"help": "The same for the evaluation loss."})
 
 
-# TRL's own data preparation, which ours stands in for, and code from model folders, which is never run.
+# TRL's own data preparation, which ours stands in for; resuming, which goes by the output folder; and code from model
+# folders, which is never run.
 WITHOUT_EFFECT = (
     "assistant_only_loss", "completion_only_loss", "dataset_kwargs", "dataset_num_proc", "dataset_text_field",
-    "eos_token", "eval_packing", "model_init_kwargs", "packing_strategy", "pad_token", "shuffle_dataset",
-    "truncation_mode", "trust_remote_code",
+    "eos_token", "eval_packing", "ignore_data_skip", "model_init_kwargs", "packing_strategy", "pad_token",
+    "resume_from_checkpoint", "shuffle_dataset", "truncation_mode", "trust_remote_code",
 )  # fmt: skip
 
 
@@ -70,6 +77,20 @@ def check_settings(training: SFTConfig, model: ModelConfig) -> None:
             value = getattr(settings, known.name)
             if known.name in WITHOUT_EFFECT and value not in (known.default, None):
                 raise ValueError(f"--{known.name} {value} has no effect in this recipe: leave it out (see --help)")
+    for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+        if getattr(training, name) < 1:
+            raise ValueError(f"--{name} {getattr(training, name)}: at least 1")
+    if training.num_train_epochs <= 0 and training.max_steps <= 0:
+        raise ValueError(f"--num_train_epochs {training.num_train_epochs}: nothing to train; give more than 0")
+    if training.fp16 and training.use_cpu:
+        raise ValueError("--fp16 has no effect on a CPU: leave it out")
+    if training.save_only_model:
+        raise ValueError(
+            "--save_only_model makes checkpoints that cannot be resumed; to save disk give --save_total_limit 1"
+        )
+    for name in training.report_to:
+        if name in ("trackio", "wandb", "tensorboard") and importlib.util.find_spec(name) is None:
+            raise ValueError(f"--report_to {name}: not installed: pip install {name}, or leave it out")
     if training.max_length is None:
         raise ValueError("--max_length null: give the length of a packed row and of the longest sample, in tokens")
     if n_sharing() > 1:
@@ -161,16 +182,22 @@ def load_model(
         quantization = get_quantization_config(model)
         if quantization is not None:
             kwargs |= {"quantization_config": quantization, "device_map": {"": training.device}}
-        network = AutoModelForCausalLM.from_pretrained(
-            model.model_name_or_path, revision=model.model_revision, config=config, **kwargs
-        )
+        try:
+            network = AutoModelForCausalLM.from_pretrained(
+                model.model_name_or_path, revision=model.model_revision, config=config, **kwargs
+            )
+        except (SafetensorError, RuntimeError) as error:
+            raise ValueError(f"{model.model_name_or_path}: the weights cannot be loaded: {error}") from error
     if n_tokens > network.get_input_embeddings().num_embeddings:
         network.resize_token_embeddings(n_tokens)
     return network, description
 
 
 class SavePosition(TrainerCallback, ExportableState):
-    """Keeps the position in a `PackedStream` in `trainer_state.json`, which makes a checkpoint whole."""
+    """Keeps the position in a `PackedStream` in `trainer_state.json`, which makes a checkpoint whole.
+
+    The ids of the problems read so far go into the run's folder before each checkpoint.
+    """
 
     def __init__(self, stream: PackedStream, start: int, rows_per_step: int):
         self.stream, self.start, self.rows_per_step = stream, start, rows_per_step
@@ -178,6 +205,8 @@ class SavePosition(TrainerCallback, ExportableState):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.step, self.max_steps = state.global_step, state.max_steps
+        if control.should_save and state.is_world_process_zero:
+            write_trained_on(args.output_dir, self.stream.trained_on)
 
     def state(self) -> dict[str, Any]:
         position = self.stream.position((self.step - self.start) * self.rows_per_step)
@@ -205,7 +234,7 @@ class LongCotTrainer(SFTTrainer):
         if self.args.max_steps > 0:
             return self.args.max_steps
         per_epoch = max(1, -(-len(self.get_train_dataloader()) // self.args.gradient_accumulation_steps))
-        return round(per_epoch * self.args.num_train_epochs)
+        return ceil(per_epoch * self.args.num_train_epochs)
 
 
 def small_tiles_on_cpu() -> None:
@@ -250,15 +279,19 @@ def finish(
     rows: CachedRows | PackedStream,
     config: Mapping[str, Any],
     started: str,
+    first_step: int = 0,
 ) -> dict[str, float]:
     """Evaluates, saves and signs the model folder; returns the metrics, which stand in all_results.json too.
 
     The manifest is written last, on the main process, beside the ids of all problems that the weights have seen,
-    those of the model that training began with included.
+    those of the model that training began with included. `first_step`: where this process went on from; loss, tokens
+    and time are those since then.
     """
     folder = Path(trainer.args.output_dir)
     n_tokens = trainer.n_tokens_seen
     metrics = dict(result.metrics)
+    if first_step:
+        metrics["resumed_at_step"] = first_step
     metrics["train_tokens_per_second"] = n_tokens / max(1e-9, metrics["train_runtime"])
     metrics |= {f"data_{name}": value for name, value in rows.tally.as_dict().items() if isinstance(value, int)}
     if trainer.eval_dataset is not None:
@@ -287,8 +320,11 @@ def sign(
 ) -> None:
     """Writes model card, ids of the problems and manifest into the output folder."""
     folder = Path(trainer.args.output_dir)
-    trainer.create_model_card(model_name=folder.name, tags=["long-cot"])
     base = str(config["model"])
+    trainer.create_model_card(model_name=folder.name, tags=["long-cot"])
+    card = folder / "README.md"  # which has no name for a base that is a local folder
+    text = card.read_text().replace("[None](https://huggingface.co/None)", f"`{base}`")
+    card.write_text(text.replace('model="None"', f'model="{folder}"'))
     trained_on = rows.trained_on | read_trained_on(base)
     tally = rows.tally.as_dict()
     manifest = {

@@ -286,7 +286,7 @@ def mistakes(problem: Problem, response: str) -> list[Mistake] | None:
                 planned_right = False
                 wrong("misread", paragraph)
             followers = {source: name for name, source in NEEDS.findall(paragraph)}
-            n_planned = next(iter(followers))  # in a chain: how many steps
+            n_planned = next(iter(followers), "")  # in a chain: how many steps
         elif not relations and (start := START.fullmatch(paragraph)):
             last = values[first.name] = int(start[1])
             if last != first.value:

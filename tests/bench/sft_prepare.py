@@ -327,7 +327,7 @@ def windows(model: Path, samples: Path, n_windows: int) -> tuple[float, float, d
     n_tokens = n_packed = n_rows = 0
     began = time.perf_counter()
     for window in range(n_windows):
-        table, tally = stream.read(window)
+        table, _, tally = stream.read(window)
         n_tokens, n_packed, n_rows = n_tokens + tally.tokens, n_packed + len(table), n_rows + tally.rows
     seconds = (time.perf_counter() - began) / n_windows
     about = {"windows": n_windows, "window_rows": n_rows // n_windows, "window_packed_rows": n_packed // n_windows}

@@ -82,11 +82,21 @@ def test_scores_by_group_and_decoding():
     assert "50.0" in lines[1]
 
 
-def test_a_problem_that_a_benchmark_holds_twice_counts_once():
-    rows = [response("a", True), response("a", True), response("b", True), response("c", False)]
-    result = summarise(rows)
-    assert score(result) == pytest.approx(2 / 3)
-    assert result["scores"][0]["n_problems"] == 3
+def test_a_problem_that_a_benchmark_holds_twice_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = [{"problem": "What is 1 + 1?", "answer": 2}, {"problem": "x", "answer": 1}]
+    twice = {"problem": "what is 1+1?", "answer": 2}
+    path = write(tmp_path / "b.jsonl", [*rows, twice])
+    assert [row["problem"] for row in read_benchmark(str(path), "test", None)] == ["What is 1 + 1?", "x"]
+    assert "b.jsonl, line 3: a problem that stood before, left out" in capsys.readouterr().err
+    path = write(tmp_path / "c.jsonl", [*rows, {**twice, "answer": 3}])
+    with pytest.raises(RowError, match=r"c.jsonl, line 3: answer 3, but '2' where the problem stood before"):
+        read_benchmark(str(path), "test", None)
+
+
+def test_half_a_character(tmp_path: Path):
+    (tmp_path / "b.jsonl").write_text(r'{"problem": "\ud800", "answer": "1"}')
+    with pytest.raises(RowError, match=r"b.jsonl, line 1: the problem holds half a character"):
+        read_benchmark(str(tmp_path / "b.jsonl"), "test", None)
 
 
 def test_one_group_is_not_shown_twice():

@@ -96,6 +96,19 @@ def test_stored_forms(row: dict[str, Any]):
     assert (sample["problem"], sample["problem_id"], sample["extra"]) == ("x", problem_id("x"), 1)
 
 
+def test_earlier_turns_of_alpaca():
+    row = {"instruction": "c", "output": "d", "history": [["a", "b"]]}
+    assert [m["content"] for m in to_sample(row, "")["messages"]] == ["a", "b", "c", "d"]
+    with pytest.raises(RowError, match="'history' is no list of"):
+        to_sample({**row, "history": ["a"]}, "f, row 1")
+
+
+def test_unknown_roles():
+    messages = [{"role": "alien", "content": "a"}, {"role": "assistant", "content": "b"}]
+    with pytest.raises(RowError, match="f, row 1: message 0 has the role 'alien'; known: system, user, assistant"):
+        to_sample({"messages": messages}, "f, row 1")
+
+
 def test_system_prompts_and_inputs():
     sample = to_sample({"instruction": "Add.", "input": "3 4", "output": "7", "system": "Be terse."}, "row 0")
     assert sample["messages"] == [

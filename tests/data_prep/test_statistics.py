@@ -1,7 +1,7 @@
 """`data_prep.statistics`: against brute force, published values and simulation."""
 
 from itertools import combinations
-from math import inf, isnan
+from math import isnan
 
 import numpy as np
 import pytest
@@ -52,16 +52,23 @@ def test_wilson_is_an_interval_around_the_share(drawn: tuple[int, int]):
 def test_nothing_to_average():
     assert (wilson(0, 0).low, wilson(0, 0).high) == (0.0, 1.0)
     assert isnan(wilson(0, 0).mean)
-    assert isnan(mean_over_problems([]).mean)
-    one = mean_over_problems([0.5])
-    assert (one.mean, one.low, one.high, one.n) == (0.5, -inf, inf, 1)
+    assert isnan(mean_over_problems([], 4).mean)
 
 
-def test_mean_over_problems_is_students():
-    values = [0.1, 0.4, 0.35, 0.9, 0.0]
-    found = mean_over_problems(values)
-    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert (found.mean, found.low, found.high) == pytest.approx((0.35, low, high))
+def test_mean_over_problems_is_wilson_for_the_trials_that_the_variance_is_worth():
+    # All samples of a problem alike: as many trials as problems. Independent: as many as samples.
+    alike = mean_over_problems([1.0, 1.0, 0.0, 0.0] * 5, 4)
+    assert (alike.low, alike.high) == pytest.approx((wilson(10, 20).low, wilson(10, 20).high), abs=0.01)
+    independent = mean_over_problems([0.5] * 19 + [0.5 + 1e-9], 4)
+    assert (independent.low, independent.high) == pytest.approx((wilson(40, 80).low, wilson(40, 80).high), abs=1e-6)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=30))
+def test_mean_over_problems_stays_between_0_and_1_and_says_something(counts: list[int]):
+    found = mean_over_problems([count / 4 for count in counts], 4)
+    assert 0 <= found.low <= found.mean + 1e-12
+    assert found.mean - 1e-12 <= found.high <= 1
+    assert found.high > found.low
 
 
 def test_coverage_by_simulation():
@@ -75,6 +82,6 @@ def test_coverage_by_simulation():
     covered_means = []
     for _ in range(1500):
         difficulty = rng.beta(1.0, 2.0, 60)
-        found = mean_over_problems((rng.binomial(8, difficulty) / 8).tolist())
+        found = mean_over_problems((rng.binomial(8, difficulty) / 8).tolist(), 8)
         covered_means.append(found.low <= 1 / 3 <= found.high)
     assert 0.93 < np.mean(covered_means) < 0.97

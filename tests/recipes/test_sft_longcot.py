@@ -131,12 +131,20 @@ def test_killed_run_resumes_to_the_same_weights(
     killed = arguments(tiny_model, samples, tmp_path / "killed", *more)
     kill_after(tmp_path / "killed" / "checkpoint-8", *killed)
     assert not (tmp_path / "killed" / "manifest.json").exists()
+    assert read_trained_on(tmp_path / "killed" / "checkpoint-8")  # the guard holds before the run has ended
     resumed = run(*killed)
     assert "resuming   " in resumed.stdout
     assert "resuming   " not in whole.stdout
     for name, tensor in weights(tmp_path / "whole").items():
         assert torch.equal(tensor, weights(tmp_path / "killed")[name]), name
     assert read_trained_on(tmp_path / "killed") == read_trained_on(tmp_path / "whole")
+    # The figures are those of the second part, and say so.
+    metrics = json.loads((tmp_path / "killed" / "all_results.json").read_text())
+    start = metrics["resumed_at_step"]
+    assert start in (4, 8)  # 4 if the kill came in the middle of writing 8
+    log = json.loads((tmp_path / "killed" / "trainer_state.json").read_text())["log_history"]
+    losses = [entry["loss"] for entry in log if "loss" in entry and entry["step"] > start]
+    assert metrics["train_loss"] == pytest.approx(sum(losses) / len(losses), rel=0.02)
 
 
 def test_second_start_finds_the_rows_in_the_cache(run: Run, tiny_model: Path, samples: Path, tmp_path: Path) -> None:
@@ -180,6 +188,36 @@ def test_sample_whose_tokens_are_all_masked(run: Run, tiny_model: Path, tmp_path
     data.write_text(json.dumps({"query": "long " * 2000, "response": "2"}) + "\n")
     line = one_error_line(run(*arguments(tiny_model, data, tmp_path / "o", "--overlong", "cut"), check=False))
     assert f"{data}, line 1: no token to train on" in line
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--datasets", "{path: small-world}"], "give --dataset_name or --datasets, not both"),
+        (["--eval_share", 0.5, "--eval_datasets", "{path: small-world}"], "give --eval_datasets or --eval_share"),
+    ],
+)
+def test_settings_of_which_one_would_be_ignored(
+    run: Run, tiny_model: Path, samples: Path, tmp_path: Path, more: list[object], message: str
+) -> None:
+    done = run(*arguments(tiny_model, samples, tmp_path / "out", *more), check=False)
+    assert message in one_error_line(done)
+
+
+def test_evaluate_needs_something_to_do(run: Run, tiny_model: Path, tmp_path: Path) -> None:
+    done = run(
+        "recipes/evaluate.py", "--model_name_or_path", tiny_model, "--benchmark", "small-world",
+        "--output_dir", tmp_path / "out", "--greedy", "false", check=False,
+    )  # fmt: skip
+    assert "--greedy False: true, or give --n_samples" in one_error_line(done)
+
+
+def test_quickstart_removes_nothing_but_a_quickstart(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "thesis.txt").write_text("x")
+    done = run("recipes/quickstart.py", "--output_dir", tmp_path, check=False)
+    assert "holds something else than a quickstart" in one_error_line(done)
+    assert (tmp_path / "thesis.txt").exists()
 
 
 def test_max_length_beyond_the_positions(run: Run, tiny_model: Path, samples: Path, tmp_path: Path) -> None:

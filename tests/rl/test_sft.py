@@ -1,5 +1,6 @@
 """Settings of SFT that would have no effect, or a wrong one, are refused before anything is loaded."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from trl import ModelConfig
 
 from data_prep.small_world import CHECKPOINTS
 from rl.attention import PACKED, choose_attention
-from rl.sft import LongCotConfig, check_settings, load_config, load_tokenizer
+from rl.sft import LongCotConfig, check_settings, load_config, load_model, load_tokenizer
 
 SMALL = str(CHECKPOINTS / "small")
 
@@ -20,12 +21,31 @@ def training(tmp_path: Path, **settings: Any) -> LongCotConfig:
 @pytest.mark.parametrize(
     "settings",
     [{"packing_strategy": "wrapped"}, {"shuffle_dataset": True}, {"dataset_num_proc": 2}, {"assistant_only_loss": True},
-     {"model_init_kwargs": {"dtype": "float32"}}, {"eos_token": "<|im_end|>"}, {"max_length": None}],
+     {"model_init_kwargs": {"dtype": "float32"}}, {"eos_token": "<|im_end|>"}, {"max_length": None},
+     {"resume_from_checkpoint": "checkpoint-9"}, {"save_only_model": True}, {"gradient_accumulation_steps": 0},
+     {"per_device_eval_batch_size": 0}, {"num_train_epochs": 0}],
 )  # fmt: skip
 def test_settings_without_effect(tmp_path: Path, settings: dict[str, Any]) -> None:
     check_settings(training(tmp_path), ModelConfig())
     with pytest.raises(ValueError, match=f"--{next(iter(settings))} "):
         check_settings(training(tmp_path, **settings), ModelConfig())
+
+
+def test_a_tracker_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = training(tmp_path, report_to="wandb")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="--report_to wandb: not installed: pip install wandb"):
+        check_settings(settings, ModelConfig())
+
+
+def test_weights_that_cannot_be_loaded(tmp_path: Path) -> None:
+    folder = shutil.copytree(SMALL, tmp_path / "model")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    model = ModelConfig(model_name_or_path=str(folder))
+    config = load_config(model, 512, None, None)
+    with pytest.raises(ValueError, match=f"{folder}: the weights cannot be loaded"):
+        load_model(model, config, training(tmp_path), 1, False)
 
 
 def test_code_of_model_folders_is_never_run(tmp_path: Path) -> None:
