@@ -186,7 +186,10 @@ def pretrain(args: PretrainArguments) -> None:
     print(f"result  loss {smooth:.3f} in {(time.monotonic() - begun) / 60:.0f} minutes")
     print(f"right   on new documents in %: {percent(found)}")
     print(f"model   {args.output_dir}")
-    print(f"next    python recipes/sft_longcot.py --model_name_or_path {args.output_dir} --dataset_name small-world")
+    print(
+        "next    python recipes/sft_longcot.py --config recipes/configs/tiny/sft_longcot.yaml "
+        f"--model_name_or_path {args.output_dir} --output_dir outputs/sft"
+    )
 
 
 if __name__ == "__main__":

@@ -78,13 +78,8 @@ def main() -> None:
     def sft(name: str, *more: str) -> subprocess.Popen[bytes]:
         arguments = ["recipes/sft_longcot.py", "--config", "recipes/configs/tiny/sft_longcot.yaml"]
         arguments += ["--output_dir", str(folder / name), "--num_train_epochs", str(args.num_train_epochs)]
-        arguments += [
-            "--dataset_name",
-            "null",
-            "--datasets",
-            f"{{path: small-world, n_rows: {args.n_train_samples}}}",
-            *more,
-        ]
+        dataset = f"{{path: small-world, n_rows: {args.n_train_samples}}}"
+        arguments += ["--dataset_name", "null", "--datasets", dataset, *more]
         return start(arguments, folder / "logs" / f"sft_{name}.log", max(1, n_cores // 2))
 
     def evaluate(name: str, model: Path | str, n_threads: int) -> subprocess.Popen[bytes]:
