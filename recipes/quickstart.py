@@ -47,8 +47,10 @@ def start(arguments: list[str], log: Path, n_threads: int) -> subprocess.Popen[b
 def finish(runs: dict[str, subprocess.Popen[bytes]], folder: Path) -> None:
     """Waits for runs side by side, with a line of progress; stops all with the end of the log if one fails."""
     begun = time.monotonic()
-    while any(run.poll() is None for run in runs.values()):
+    running = True
+    while running:
         time.sleep(0.5)
+        running = any(run.poll() is None for run in runs.values())
         for name, run in runs.items():
             if run.returncode:
                 for other in runs.values():
@@ -79,7 +81,7 @@ def main() -> None:
         arguments = ["recipes/sft_longcot.py", "--config", "recipes/configs/tiny/sft_longcot.yaml"]
         arguments += ["--output_dir", str(folder / name), "--num_train_epochs", str(args.num_train_epochs)]
         dataset = f"{{path: small-world, n_rows: {args.n_train_samples}}}"
-        arguments += ["--dataset_name", "null", "--datasets", dataset, *more]
+        arguments += ["--datasets", dataset, *more]
         return start(arguments, folder / "logs" / f"sft_{name}.log", max(1, n_cores // 2))
 
     def evaluate(name: str, model: Path | str, n_threads: int) -> subprocess.Popen[bytes]:

@@ -111,7 +111,9 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
         raise ValueError("nothing to train: give --model_name_or_path and --dataset_name, or --config FILE.yaml")
     check_settings(training, model_args)
     if data.datasets and data.dataset_name:
-        raise ValueError("give --dataset_name or --datasets, not both (null takes one back: --dataset_name null)")
+        raise ValueError(
+            "give --dataset_name or --datasets, not both: --datasets '{path: NAME}' replaces what a YAML file has"
+        )
     if data.eval_datasets and data.eval_share:
         raise ValueError("give --eval_datasets or --eval_share, not both")
     if not 0 <= data.eval_share < 1:

@@ -61,7 +61,7 @@ def main() -> None:
             recipe(
                 "recipes/sft_longcot.py", "--config", "recipes/configs/tiny/sft_longcot.yaml",
                 "--model_name_or_path", args.base, "--output_dir", policy,
-                "--dataset_name", "null", "--datasets", f"{{path: small-world, n_rows: {args.n_train_samples}}}",
+                "--datasets", f"{{path: small-world, n_rows: {args.n_train_samples}}}",
                 "--num_train_epochs", args.num_train_epochs,
             )  # fmt: skip
         chosen = list(islice(problems("test", bands=(args.band,)), args.n_problems))
