@@ -11,7 +11,7 @@ Both ways of training read the data in *windows* of shuffled blocks and pack eac
 import errno
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, count
@@ -262,7 +262,7 @@ class PackedStream:
         self.tally = Tally()  # of those and the windows begun since then
         # The windows begun since the start: (rows between the start and it, window, tally of all windows before it).
         self.begun: list[tuple[int, int, Tally]] = []
-        self.trained_on: set[str] = set()  # ids of the problems in all windows begun
+        self.trained_on: set[str] = set()  # grows by the ids of the problems in each window begun
         self._first: tuple[int, pa.Table, list[str], Tally] | None = None
 
     @property
@@ -271,16 +271,12 @@ class PackedStream:
         settings = [self.mixture.quick_hash(), fingerprint(self.tokenizer), asdict(self.rules), self.packing]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:24]
 
-    def start_at(
-        self, window: int, offset: int, tally: Mapping[str, Any] | None = None, trained_on: Iterable[str] = ()
-    ) -> None:
+    def start_at(self, window: int, offset: int, tally: Mapping[str, Any] | None = None) -> None:
         """Sets where the next iteration starts: a window (they count on over epochs) and a row in it.
 
         `tally`: counts of the windows before it, as `position` gives them; without them, counting begins at the start.
-        `trained_on`: ids of the problems in them.
         """
         self.window, self.offset = window, offset
-        self.trained_on.update(trained_on)
         self.tally_before = Tally(**(tally or {}))
 
     def read(self, window: int) -> tuple[pa.Table, list[str], Tally]:

@@ -35,7 +35,7 @@ SUFFIXES = (".parquet", ".jsonl", ".json", *(f".jsonl{suffix}" for suffix in COM
 # Single .json files in a folder are manifests and settings more often than data.
 IN_FOLDERS = tuple(suffix for suffix in SUFFIXES if suffix != ".json")
 OTHER_DATA = ("*.json", "*.csv", "*.tsv", "*.arrow")  # which someone may take for part of the data
-NO_DATA = ("manifest.json", "dataset_info.json", "state.json", "tally.json", "package.json")
+NO_DATA = ("manifest.json", "dataset_info.json", "state.json")  # ours and those of the `datasets` library
 
 
 @dataclass(frozen=True)
@@ -334,7 +334,7 @@ def read_jsonl(block: Block) -> Iterator[tuple[str, dict[str, Any]]]:
             except UnicodeDecodeError as error:
                 raise RowError(f"{where}: not in UTF-8: {error}") from None
             except json.JSONDecodeError as error:
-                raise RowError(f"{where}: broken JSON: {error.msg} (column {error.colno})") from None
+                raise RowError(f"{where}: broken JSON: {error.msg}") from None
             except (ValueError, RecursionError) as error:  # such as a number of 5,000 digits
                 raise RowError(f"{where}: broken JSON: {error}") from None
             yield where, require_mapping(row, where)

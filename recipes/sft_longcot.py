@@ -167,8 +167,9 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
     callbacks = []
     if isinstance(rows, PackedStream):
         position = read_position(checkpoint)
-        seen_before = read_trained_on(folder) if checkpoint else set()
-        rows.start_at(position["window"], position["offset"], position.get("tally"), seen_before)
+        rows.start_at(position["window"], position["offset"], position.get("tally"))
+        # What the weights have seen already: in the part before the checkpoint, and before this run.
+        rows.trained_on |= read_trained_on(folder) | read_trained_on(model_args.model_name_or_path)
         if training.max_steps < 0:
             training.max_steps = position["max_steps"] or rows.n_steps(training.num_train_epochs, rows_per_step)
         training.ignore_data_skip = True  # the stream itself starts at the right row

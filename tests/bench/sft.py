@@ -34,7 +34,7 @@ optimizer's share for the other layers (under 1 %) is left out. The JSON says so
 figures as run too (`as_run`), where the ratios are lower, since the language-model head weighs more than it does in
 the full model. Memory is always as run.
 
-On 2 CPU cores (AVX-512 with bf16): about 18 minutes. The estimate for your machine is printed at the start.
+One core of a CPU without bf16 took 60 minutes. The estimate for your machine is printed at the start.
 """
 
 import argparse
@@ -345,7 +345,8 @@ def main() -> None:
     )
     if not torch.cuda.is_available():
         minutes = estimated_minutes(args, lengths, hardware_defaults()["bf16"])
-        over = f": more than {LIMIT_MINUTES}; --layers_run 1 takes less" if minutes > LIMIT_MINUTES else ""
+        less = "; --layers_run 1 takes less" if args.layers_run > 1 else ""
+        over = f": more than {LIMIT_MINUTES}{less}" if minutes > LIMIT_MINUTES else ""
         print(f"estimated time: {minutes:.0f} minutes{over}", flush=True)
 
     set_size = 500 if args.smoke else CACHED_WINDOW_BLOCKS * BLOCK_ROWS

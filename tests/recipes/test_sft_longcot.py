@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from data_prep.artefacts import read_manifest, read_trained_on
+from data_prep.artefacts import read_manifest, read_trained_on, write_trained_on
 from data_prep.small_world.samples import problem_rows
 from tests.recipes.conftest import ROOT, Run, command_line, one_error_line
 
@@ -127,11 +128,14 @@ def test_killed_run_resumes_to_the_same_weights(
     run: Run, tiny_model: Path, samples: Path, tmp_path: Path, streaming: str
 ) -> None:
     more = ["--num_train_epochs", 3, "--save_steps", 4, "--streaming", streaming, "--lr_scheduler_type", "cosine"]
-    whole = run(*arguments(tiny_model, samples, tmp_path / "whole", *more))
-    killed = arguments(tiny_model, samples, tmp_path / "killed", *more)
+    base = shutil.copytree(tiny_model, tmp_path / "base")
+    write_trained_on(base, ["p1-before"])
+    whole = run(*arguments(base, samples, tmp_path / "whole", *more))
+    killed = arguments(base, samples, tmp_path / "killed", *more)
     kill_after(tmp_path / "killed" / "checkpoint-8", *killed)
     assert not (tmp_path / "killed" / "manifest.json").exists()
-    assert read_trained_on(tmp_path / "killed" / "checkpoint-8")  # the guard holds before the run has ended
+    # The guard holds before the run has ended, for what the base was trained on too.
+    assert {"p1-before"} < read_trained_on(tmp_path / "killed" / "checkpoint-8")
     resumed = run(*killed)
     assert "resuming   " in resumed.stdout
     assert "resuming   " not in whole.stdout
