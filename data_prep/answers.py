@@ -1,4 +1,10 @@
-"""Is an answer right? Extraction from a response, exact comparison, and Math-Verify behind it in a killable process."""
+"""Is an answer right? Extraction from a response, comparison by meaning, Math-Verify behind it in killable processes.
+
+Most answers are decided by `data_prep.meanings` in a tenth of a millisecond. What it does not understand goes to
+Math-Verify, in worker processes that are killed and replaced when they take too long. So a check never hangs, works in
+any thread, and raises nothing on what a model has written. Where it can't be told, an answer is not right: a policy
+that is trained on these verdicts finds every false positive.
+"""
 
 import json
 import re
@@ -6,97 +12,207 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Literal
 
 from data_prep.formats import END_THINK, THINK, is_unclosed
+from data_prep.meanings import LABEL, plain, readings, same
 
-BRACE = re.compile(r"\\boxed\{|\\[\\{}]|[{}]")
+MAX_ANSWER = 2000  # characters; a longer one is compared as text alone
+MAX_WORDS = 3  # of four letters or more: beyond them an answer is a sentence, in which Math-Verify finds anything
+
 Verdict = Literal["right", "wrong", "unverifiable", "timed out"]
+Rule = Literal["box", "stated", "last"]
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """`extracted`: the answer found in the response, None if there is none (the verdict is then wrong)."""
+    """`extracted`: the answer found in the response, None if there is none (the verdict is then wrong).
+
+    `rule`: how it was found, see `find_answer`.
+    """
 
     extracted: str | None
     verdict: Verdict
+    rule: Rule | None = None
+
+
+# ---------------------------------------------------------------------------------------------------------- extraction
+
+BOX = re.compile(r"\\{1,2}boxed\s*\{")
+BRACE = re.compile(r"\\[\\{}]|[{}]")
+MAX_BOXES, MAX_OPEN_BOXES = 100, 50  # how many are joined, and how many that never close are looked at
+BETWEEN_BOXES = re.compile(  # nothing but signs or "and", or a few words up to an "and"
+    r"(?:[^\w\\]|\\[()\[\],;!]|\\quad|\\qquad|\\text\{\s*(?:and|or)\s*\}|\band\b|\bor\b)*"
+    r"|[\w\s$,;()\\{}]{0,40}\band\b[\s$\\(\[{}]*(?:[a-zA-Z](?:_\{?\w\}?)?\s*=\s*)?"
+)
+STATED = re.compile(
+    r"(?:final\s+answer|correct\s+(?:answer|option|choice)|answer)\s*\**\s*(?::|=|\bis\b|\bare\b)\s*\**\s*:?\s*"
+    r"|^####\s*",
+    re.IGNORECASE | re.MULTILINE,
+)
+FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$((?:[^$\\]|\\.)+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+SPECIAL_TOKENS = re.compile(r"(?:\s*<\|[^|<>]{1,40}\|>\s*(?:user|assistant)?)+\s*$")  # where a model did not stop
+UNIT_AT_END = re.compile(r"\s?[\w/°·^-]{0,10}")
+SENTENCE_END = re.compile(r"[.!?$)\]}*>\"]\s*$")
+NUMBER = re.compile(
+    r"[-+]?\$?(?<![\w.])(?:\d{1,3}(?:,\d{3})+|\d+,\d\d(?!\d)|\d+)(?:\.\d+)?(?:\s*/\s*\d+)?%?(?!\d)|[-+]?(?<![\d,])\.\d+"
+)
+CHOICE = re.compile(r"\(?\b([A-J])\b\)?(?=[\s.,):]|$)")
+PROSE = re.compile(r"\n|(?<![\\a-zA-Z])[a-zA-Z]{2,}[\s:]+\S*[a-zA-Z\d]|(?<![\\a-zA-Z])[a-zA-Z]{4,}\s")
+SAYS_NOTHING = frozenset("correct right wrong incorrect boxed highlighted clear clearly indeed as not the that".split())
+LONGEST_LINE = 300  # characters after "the answer is" that are looked at
+LONGEST_END = 5_000  # characters of a response's end in which anything but a box is looked for
+
+
+def closed_at(text: str, start: int) -> int | None:
+    """Where the brace closes that was opened before `start`; escaped braces do not count."""
+    depth = 1
+    for brace in BRACE.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if not depth:
+            return brace.start()
+    return None
+
+
+def last_boxes(text: str) -> list[tuple[int, int, int]]:
+    """The last box with something in it, and those before it with nothing but "and" or a comma between them.
+
+    For each the begin of its command, and begin and end of its content; in their order. Of boxes in one another it is
+    the inner one. "\\boxed{}" is how a prompt is repeated, and not an answer.
+    """
+    starts = list(BOX.finditer(text))
+    found: list[tuple[int, int, int]] = []
+    tries = 0
+    for start in reversed(starts):
+        end = closed_at(text, start.end())
+        tries += end is None
+        if tries > MAX_OPEN_BOXES or len(found) >= MAX_BOXES:
+            break
+        if end is None or not text[start.end() : end].strip():
+            continue
+        if found and end >= found[0][0]:  # around the ones after it
+            continue
+        if found and not BETWEEN_BOXES.fullmatch(text, end + 1, found[0][0]):
+            break
+        found.insert(0, (start.start(), start.end(), end))
+    return found
 
 
 def last_boxed(text: str) -> str | None:
-    """Content of the last `\\boxed{...}` with balanced braces, or None; escaped braces do not count."""
-    # One pass with a stack: looking for the end of each box by itself takes minutes when a model repeats "\\boxed{".
-    opened: list[int | None] = []  # for each open brace where its box's content starts, None for other braces
-    last: tuple[int, int] | None = None
-    for brace in BRACE.finditer(text):
-        if brace[0].endswith("}") and len(brace[0]) == 1:
-            start = opened.pop() if opened else None
-            if start is not None and (last is None or start > last[0]):
-                last = (start, brace.start())
-        elif brace[0] == "{":
-            opened.append(None)
-        elif brace[0] == "\\boxed{":
-            opened.append(brace.end())
-    return text[slice(*last)].strip() if last else None
+    """Content of the last `\\boxed{...}` with balanced braces; of neighbours, with commas. None if there is none.
+
+    See `last_boxes`.
+    """
+    return joined(text, last_boxes(text))
 
 
-def extract_answer(response: str, thought_open: bool = False) -> str | None:
-    """The last boxed answer after the thought; a box inside the thought does not count once the thought is closed.
+def joined(text: str, found: Sequence[tuple[int, int, int]]) -> str | None:
+    return ", ".join(text[start:end].strip() for _, start, end in found) or None
 
-    A response that never closes its thought has given no answer. `thought_open`: the prompt has opened the thought
-    already, as some chat templates do.
+
+def find_answer(response: str, thought_open: bool = False, lenient: bool = False) -> tuple[str | None, Rule | None]:
+    """The answer of a response, and how it was found.
+
+    `box`: the last `\\boxed{...}` after the thought; a box inside the thought does not count once the thought is
+    closed, and a response that never closes its thought has given no answer. `thought_open`: the prompt has opened the
+    thought already, as some chat templates do. With `lenient` also `stated`, what follows a later "the answer is",
+    "Answer:" or "####"; and where there is neither, `last`: the last formula or number. Scores differ by many points
+    between the two: keep to one, and never train on the lenient one.
     """
     if is_unclosed(THINK + response if thought_open else response):
-        return None
-    return last_boxed(response.rpartition(END_THINK)[2])
+        return None, None
+    text = response.rpartition(END_THINK)[2]
+    found = last_boxes(text)
+    boxed = joined(text, found)
+    if not lenient:
+        return boxed, None if boxed is None else "box"
+    # From here on only what follows the last box, and only the end of the response.
+    text = text[max(len(text) - LONGEST_END, found[-1][2] if found else 0) :]
+    if "<|" in text[-200:]:
+        text = SPECIAL_TOKENS.sub("", text)
+    for match in reversed(list(STATED.finditer(text))):
+        line = text[match.end() : match.end() + LONGEST_LINE].split("\n\n")[0].strip()
+        if (answer := stated_in(line)) is not None:
+            return answer, "stated"
+    if boxed is not None:
+        return boxed, "box"
+    if len(text) <= LONGEST_LINE and not PROSE.search(text) and readings(text):
+        return text.strip(), "last"
+    for line in reversed(text.split("\n") if "\\[" not in text and "$$" not in text else [text]):
+        formulas, numbers = list(FORMULA.finditer(line)), list(NUMBER.finditer(line))
+        last = max([*formulas, *numbers], key=lambda match: match.end(), default=None)
+        if last is not None:
+            at_end = line.rstrip() == text.rstrip()[-len(line.rstrip()) :] and line.count("(") == line.count(")")
+            at_end = at_end and UNIT_AT_END.fullmatch(line.rstrip(), last.end()) is not None
+            if len(text) > LONGEST_LINE and not at_end and not SENTENCE_END.search(text):
+                return None, None  # cut in the middle of a sentence: the last number is chance
+            inner = next(filter(None, last.groups()), last[0]) if last in formulas else last[0]
+            return inner.strip(), "last"
+    return None, None
 
 
-class AnswerChecker:
-    """Compares answers with golds; a context manager that owns a worker process.
+def stated_in(line: str) -> str | None:
+    """The answer at the beginning of a line that states it: a formula, a choice, or what stands up to the full stop."""
+    line = line.lstrip("* :")
+    if match := FORMULA.match(line):
+        following = line[match.end() :]
+        unit = re.match(r"\s*(%|percent|degrees)", following)
+        return next(filter(None, match.groups())).strip() + (unit[1] if unit else "")
+    if match := CHOICE.match(line):
+        return match[1]
+    sentence = re.split(r"\n|\.(?:\s|$)|(?<=\S)\s*\*\*", line)[0].strip(" *$")
+    sentence = re.split(r"\b(?:is|are)\b", sentence)[-1].strip(" *$:")
+    if formulas := [next(filter(None, match.groups())).strip() for match in FORMULA.finditer(sentence)]:
+        listed = re.fullmatch(r"[\s,\"'\\]*(?:(?:and|or)[\s,\"'\\]*)*", FORMULA.sub("", sentence))
+        return ", ".join(formulas) if listed else formulas[-1]
+    if number := NUMBER.search(sentence):  # "indeed 6", "12 inches"; but "x = 3" and "(1, 2)" as they stand
+        return sentence[number.start() :] if re.match(r"[a-zA-Z]{2,}\s", sentence) else sentence
+    words = sentence.split()
+    return sentence if 0 < len(words) <= 3 and not SAYS_NOTHING.intersection(words) else None
 
-    `timeout`: seconds for one comparison, after which the worker is killed and replaced.
-    """
 
-    def __init__(self, timeout: float = 10.0):
+def extract_answer(response: str, thought_open: bool = False, lenient: bool = False) -> str | None:
+    """The answer of a response, or None; see `find_answer`."""
+    return find_answer(response, thought_open, lenient)[0]
+
+
+# ------------------------------------------------------------------------------------------------------------ checking
+
+
+def choice_of(answer: str, choices: Sequence[str]) -> int | None:
+    """Which of the choices an answer means by its letter, its text or its value; None if none, or two of them."""
+    text = plain(answer).replace("⟨", "").replace("⟩", "").strip(" ().:")
+    labelled = LABEL.fullmatch(plain(answer))
+    letter = next(filter(None, labelled.groups()[:3])) if labelled else text
+    by_letter = ord(letter) - ord("A") if len(letter) == 1 and "A" <= letter <= "Z" else None
+    if by_letter is not None and by_letter >= len(choices):
+        by_letter = None
+    content = labelled[4] if labelled else answer
+    by_content = [i for i, choice in enumerate(choices) if same(choice, content)]
+    if labelled and by_letter is not None:
+        return by_letter if by_content in ([], [by_letter]) else None
+    if len(by_content) == 1:
+        return by_content[0]
+    return by_letter if not by_content else None
+
+
+class Worker:
+    """One Math-Verify process, started when it is first asked."""
+
+    def __init__(self, timeout: float):
         self.timeout = timeout
-        self.cache: dict[tuple[str, str], Verdict] = {}
-        self._worker: subprocess.Popen[str] | None = None
-        self._lock = threading.Lock()  # one question at a time: answers come back in order, without a name
+        self.process: subprocess.Popen[str] | None = None
 
-    def __enter__(self) -> "AnswerChecker":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stop()
-
-    def judge(self, gold: str, response: str, thought_open: bool = False) -> Judgement:
-        """Extracts the answer of a response (see `extract_answer`) and compares it with the gold."""
-        extracted = extract_answer(response, thought_open)
-        return Judgement(extracted, "wrong" if extracted is None else self.compare(gold, extracted))
-
-    def judge_all(self, golds: Sequence[str], responses: Sequence[str]) -> list[Judgement]:
-        return [self.judge(gold, response) for gold, response in zip(golds, responses, strict=True)]
-
-    def compare(self, gold: str, answer: str) -> Verdict:
-        """Compares two answers: as text, as integers, then by Math-Verify."""
-        gold, answer = gold.strip(), answer.strip()
-        if not gold:
-            return "unverifiable"
-        if gold == answer:
-            return "right"
-        if is_integer(gold) and is_integer(answer):
-            return "right" if int(gold) == int(answer) else "wrong"
-        key = (gold, answer)
-        with self._lock:
-            if key not in self.cache:
-                self.cache[key] = self._ask(gold, answer)
-            return self.cache[key]
-
-    def _ask(self, gold: str, answer: str) -> Verdict:
-        if self._worker is None:
-            self._worker = subprocess.Popen(
+    def ask(self, gold: str, answer: str) -> str:
+        """Verdict of the process, or `timed out`, after which the next question starts another one."""
+        if self.process is None:
+            self.process = subprocess.Popen(
                 [sys.executable, "-m", "data_prep.math_verify_worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -105,32 +221,157 @@ class AnswerChecker:
                 cwd=Path(__file__).parents[1],
             )
             # The imports take seconds and are nobody's time-out.
-            if self._exchange("1", "1", timeout=120.0) != "right":
+            if self.exchange("1", "1", timeout=120.0) != "right":
                 raise RuntimeError("Math-Verify does not start: see what `python -m data_prep.math_verify_worker` says")
-        return self._exchange(gold, answer, self.timeout)
+        return self.exchange(gold, answer, self.timeout)
 
-    def _exchange(self, gold: str, answer: str, timeout: float) -> Verdict:
-        assert self._worker
-        assert self._worker.stdin
-        assert self._worker.stdout
+    def exchange(self, gold: str, answer: str, timeout: float) -> str:
+        assert self.process
+        assert self.process.stdin
+        assert self.process.stdout
         try:
-            self._worker.stdin.write(json.dumps([gold, answer]) + "\n")
-            self._worker.stdin.flush()
-            ready, _, _ = select.select([self._worker.stdout], [], [], timeout)
-            line = self._worker.stdout.readline().strip() if ready else ""
+            self.process.stdin.write(json.dumps([gold, answer]) + "\n")
+            self.process.stdin.flush()
+            ready, _, _ = select.select([self.process.stdout], [], [], timeout)
+            line = self.process.stdout.readline().strip() if ready else ""
         except BrokenPipeError:
             line = ""
-        if line in ("right", "wrong", "unverifiable"):
-            return line  # type: ignore[return-value]
-        self._stop()
-        return "timed out"
+        if not line:
+            self.stop()
+            return "timed out"
+        return line
 
-    def _stop(self) -> None:
-        if self._worker is not None:
-            self._worker.kill()
-            self._worker.communicate()
-            self._worker = None
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None
 
 
-def is_integer(text: str) -> bool:
-    return text.removeprefix("-").isascii() and text.removeprefix("-").isdigit() and len(text) < 100
+class AnswerChecker:
+    """Compares answers with golds; a context manager that owns `workers` Math-Verify processes, started when needed.
+
+    `timeout`: seconds for one comparison in them. Results are kept by (gold, answer). May be used from any thread.
+    `counts`: how comparisons were decided (`text`, `meaning`, `Math-Verify`, `cache`), and among them `timed out`,
+    `unverifiable`, and `undecided`: answers that nobody could read, which count as wrong.
+    """
+
+    def __init__(self, timeout: float = 1.5, workers: int = 1):
+        if workers < 1 or timeout <= 0:
+            raise ValueError(f"workers {workers}, timeout {timeout}: at least one worker and a time above 0")
+        self.counts: Counter[str] = Counter()
+        self.cache: dict[tuple[str, str], Verdict] = {}
+        self.all_workers = [Worker(timeout) for _ in range(workers)]
+        self.free: SimpleQueue[Worker] = SimpleQueue()
+        for worker in self.all_workers:
+            self.free.put(worker)
+        self.threads = ThreadPoolExecutor(workers, "answers")
+        self.lock = threading.Lock()
+
+    def __enter__(self) -> "AnswerChecker":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.threads.shutdown(cancel_futures=True)
+        for worker in self.all_workers:
+            worker.stop()
+
+    def judge(
+        self,
+        gold: str,
+        response: str,
+        thought_open: bool = False,
+        lenient: bool = False,
+        choices: Sequence[str] | None = None,
+    ) -> Judgement:
+        """Extracts the answer of a response (see `find_answer`) and compares it with the gold."""
+        extracted, rule = find_answer(response, thought_open, lenient)
+        return Judgement(extracted, "wrong" if extracted is None else self.compare(gold, extracted, choices), rule)
+
+    def judge_all(
+        self, golds: Sequence[str], responses: Sequence[str], thought_open: bool = False, lenient: bool = False
+    ) -> list[Judgement]:
+        """Like `judge`, for many; Math-Verify's workers run side by side. Raises ValueError if lengths differ."""
+        found = [find_answer(response, thought_open, lenient) for response in responses]
+        pairs = [(gold, extracted) for gold, (extracted, _) in zip(golds, found, strict=True) if extracted is not None]
+        verdicts = iter(self.compare_all(pairs))
+        return [
+            Judgement(extracted, "wrong" if extracted is None else next(verdicts), rule) for extracted, rule in found
+        ]
+
+    def compare(self, gold: str, answer: str, choices: Sequence[str] | None = None) -> Verdict:
+        """Compares two answers, the gold first.
+
+        `choices`: texts of a multiple-choice problem, in the order of their letters. Letter, text and value of a choice
+        are then accepted as one another, in the gold too.
+        """
+        if choices:
+            right = choice_of(gold, choices)
+            if right is not None:
+                given = choice_of(answer, choices)
+                if given is not None:
+                    return "right" if given == right else "wrong"
+                return "wrong" if LABEL.fullmatch(plain(answer)) else self.compare(choices[right], answer)
+        verdict = self.quickly(gold, answer)
+        return verdict if verdict is not None else self.ask(gold, answer)
+
+    def compare_all(self, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
+        """Compares many (gold, answer); what needs Math-Verify runs while the rest is read."""
+        verdicts: list[Verdict | Future[Verdict]] = []
+        asked: dict[tuple[str, str], Future[Verdict]] = {}
+        for gold, answer in pairs:
+            verdict = self.quickly(gold, answer)
+            if verdict is None and (gold, answer) not in asked:
+                asked[gold, answer] = self.threads.submit(self.ask, gold, answer)
+            verdicts.append(verdict or asked[gold, answer])
+        return [verdict.result() if isinstance(verdict, Future) else verdict for verdict in verdicts]
+
+    def quickly(self, gold: str, answer: str) -> Verdict | None:
+        """The verdict, where Math-Verify is not needed."""
+        with self.lock:
+            known = self.cache.get((gold, answer))
+            if known is not None:
+                self.counts["cache"] += 1
+                return known
+        verdict, how = decide(gold, answer)
+        if verdict is not None:
+            with self.lock:
+                self.cache[gold, answer] = verdict
+                self.counts[how] += 1
+                self.counts["unverifiable"] += verdict == "unverifiable"
+                self.counts["undecided"] += how == "sentence"
+        return verdict
+
+    def ask(self, gold: str, answer: str) -> Verdict:
+        """Math-Verify's verdict, in whichever process is free."""
+        worker = self.free.get()
+        try:
+            found = worker.ask(gold, answer)
+        finally:
+            self.free.put(worker)
+        verdict: Verdict = "wrong" if found == "unreadable" else found  # type: ignore[assignment]
+        with self.lock:
+            self.cache[gold, answer] = verdict
+            self.counts["Math-Verify"] += 1
+            self.counts["undecided"] += found == "unreadable"
+            if verdict in ("timed out", "unverifiable"):
+                self.counts[verdict] += 1
+        return verdict
+
+
+def decide(gold: str, answer: str) -> tuple[Verdict | None, str]:
+    """A verdict by text or by meaning, and by which; None where Math-Verify should be asked."""
+    gold, answer = gold.strip(), answer.strip()
+    if not gold:
+        return "unverifiable", "text"
+    if gold == answer:
+        return "right", "text"
+    if not answer or len(answer) > MAX_ANSWER or len(gold) > MAX_ANSWER:
+        return "wrong", "text"
+    verdict = same(gold, answer)
+    if verdict is not None:
+        return ("right" if verdict else "wrong"), "meaning"
+    if not any(c.isalnum() for c in answer):
+        return "wrong", "text"
+    words = re.findall(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}", re.sub(r"\\(?:begin|end)\{\w+\}", "", plain(answer)))
+    return ("wrong", "sentence") if len(words) > MAX_WORDS else (None, "")
