@@ -1,50 +1,165 @@
-"""Benchmarks: reading problems with answers, refusing those a model was trained on, and summing up responses."""
+"""Benchmarks: suites, problems with answers, refusing those a model was trained on, and summing up responses."""
 
 import hashlib
 import json
+import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from data_prep.answers import last_boxed
 from data_prep.artefacts import read_trained_on
+from data_prep.config import nearest
+from data_prep.meanings import same
 from data_prep.rows import RowError, is_unicode, problem_id
 from data_prep.small_world.samples import problem_rows
 from data_prep.sources import DatasetConfig, open_blocks, read_block
 from data_prep.statistics import mean_over_problems, pass_at_k, wilson
 
+BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+N_SMALL_WORLD = 300  # problems, where nothing else is said
+N_ORDERS = 400  # random orders of a problem's samples, over which maj@k is averaged
+MAX_K = 1024
 
-def read_benchmark(name: str, split: str, n_problems: int | None) -> list[dict[str, Any]]:
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Where the problems of a benchmark are: `small-world`, a file or folder, or a Hub data set.
+
+    `level`: only problems of this level, as 5 of MATH. `instruction`: what follows each problem in the prompt.
+    """
+
+    name: str
+    path: str
+    split: str = "test"
+    config: str | None = None
+    level: str | None = None
+    instruction: str = BOXED
+
+
+BENCHMARKS = {
+    benchmark.name: benchmark
+    for benchmark in (
+        Benchmark("small-world", "small-world", instruction=""),
+        Benchmark("math", "DigitalLearningGmbH/MATH-lighteval"),
+        Benchmark("math-hard", "DigitalLearningGmbH/MATH-lighteval", level="5"),
+        Benchmark("math500", "HuggingFaceH4/MATH-500"),
+        Benchmark("aime24", "HuggingFaceH4/aime_2024", split="train"),
+        Benchmark("amc23", "math-ai/amc23"),
+        Benchmark("olympiadbench", "Hothan/OlympiadBench", split="train", config="OE_TO_maths_en_COMP"),
+        Benchmark("college-math", "di-zhang-fdu/College_Math_Test"),
+        Benchmark("gsm8k", "openai/gsm8k", config="main"),
+        Benchmark("gaokao2023-en", "MARIO-Math-Reasoning/Gaokao2023-Math-En", split="train"),
+        Benchmark("omni-math", "KbsdJmes/Omni-MATH"),
+    )
+}
+# rStar-Math, table 5 (https://arxiv.org/abs/2501.04519); RedStar's abstract (https://arxiv.org/abs/2501.11284) and the
+# results that later surveys give for it.
+SUITES = {
+    "rstar-math": (
+        "math", "math500", "aime24", "amc23", "olympiadbench", "college-math", "gsm8k", "gaokao2023-en",
+    ),
+    "redstar": ("math-hard", "math500", "aime24", "olympiadbench"),
+}  # fmt: skip
+
+
+def find_benchmarks(names: Iterable[str], split: str | None = None) -> list[Benchmark]:
+    """The benchmarks behind names: of a suite, of a benchmark, `name=path`, or a path or Hub name.
+
+    `name=path` takes the problems of a known benchmark from elsewhere, a file for instance, in a suite too (whichever
+    comes first). `split`: of what is none of the known benchmarks, and of the small world. Raises ValueError.
+    """
+    found: dict[str, Benchmark] = {}
+    given = [name.partition("=") for name in names]
+    moved = {name: path for name, sign, path in given if sign}
+    for name, sign, path in given:
+        for part in SUITES.get(name, (name,)):
+            known = BENCHMARKS.get(part)
+            if known and part in moved:
+                benchmark = Benchmark(part, moved[part], split or "test", None, known.level, known.instruction)
+            elif known:
+                benchmark = (
+                    known if part != "small-world" or not split else Benchmark(part, part, split, instruction="")
+                )
+            elif sign:
+                benchmark = Benchmark(name, path, split or "test")
+            elif "/" in part or "." in part or Path(part).exists():
+                benchmark = Benchmark(part, part, split or "test")
+            else:
+                everything = [*SUITES, *BENCHMARKS]
+                raise ValueError(
+                    f"benchmark {part!r} is unknown{nearest(part, everything)}; known: {', '.join(everything)}; "
+                    "or give a file, a folder, a Hub name, or name=path"
+                )
+            found.setdefault(benchmark.name, benchmark)
+    return list(found.values())
+
+
+def read_benchmark(benchmark: Benchmark, n_problems: int | None = None) -> list[dict[str, Any]]:
     """Problem rows of a benchmark, each problem once; answers as text. Raises RowError, ValueError, FileNotFoundError.
 
-    A problem that comes twice is left out the second time and named on stderr. Columns: `problem` or `question`, and
-    `answer` or `gold`; `level` or `difficulty` if there.
+    A problem that comes twice is left out the second time and named on stderr. Columns: `problem` or `question`; the
+    answer in `answer`, `gold` or `final_answer`, or boxed in `solution`, and what stands before "####" in an answer is
+    its derivation; `level` or `difficulty`, and the texts of a multiple choice in `choices` or `options`, if there.
     """
-    if name == "small-world":
-        return list(problem_rows(split, n_problems or 300))  # type: ignore[arg-type]
+    if benchmark.path == "small-world":
+        return list(problem_rows(benchmark.split, n_problems or N_SMALL_WORLD))  # type: ignore[arg-type]
     rows: dict[str, dict[str, Any]] = {}
-    for block in open_blocks(DatasetConfig(name, split=split, n_rows=n_problems), kinds=("problem", "sample")):
+    dataset = DatasetConfig(benchmark.path, split=benchmark.split, config=benchmark.config)
+    for block in open_blocks(dataset, kinds=("problem", "sample")):
         for where, row in read_block(block):
-            text = row.get("problem") or row.get("question")
-            answer = next((row[c] for c in ("answer", "gold") if row.get(c) is not None), None)
+            level = row.get("level", row.get("difficulty"))
+            if benchmark.level is not None:
+                if level is None:
+                    raise RowError(f"{where}: no 'level', by which {benchmark.name} is chosen; it has {sorted(row)}")
+                if re.sub(r"(?i)level\s*|\.0$", "", str(level)) != benchmark.level:
+                    continue
+            text, answer = row.get("problem") or row.get("question"), answer_of(row)
             if not isinstance(text, str) or answer is None:
                 raise RowError(
                     f"{where}: needs the columns 'problem' (or 'question') and 'answer'; it has {sorted(row)}"
                 )
             if not is_unicode(text):
                 raise RowError(f"{where}: the problem holds half a character (a lone surrogate)")
-            level = row.get("level", row.get("difficulty"))
-            row = {**row, "problem_id": problem_id(text), "problem": text, "answer": str(answer), "level": level}
+            choices = row.get("choices") or row.get("options")
+            if isinstance(choices, Sequence) and not isinstance(choices, str) and len(choices) > 1:
+                choices = [str(choice) for choice in choices]
+            else:
+                choices = None
+            row = {
+                "problem_id": problem_id(text),
+                "problem": text,
+                "answer": answer,
+                "level": level,
+                "choices": choices,
+            }
             first = rows.setdefault(row["problem_id"], row)
             if first["answer"] != row["answer"]:
                 raise RowError(f"{where}: answer {answer!r}, but {first['answer']!r} where the problem stood before")
             if first is not row:
                 print(f"{where}: a problem that stood before, left out", file=sys.stderr)
+            if len(rows) == n_problems:
+                return list(rows.values())
     if not rows:
-        raise ValueError(f"{name}: no problems")
+        raise ValueError(f"{benchmark.path}: no problems" + (f" of level {benchmark.level}" if benchmark.level else ""))
     return list(rows.values())
+
+
+def answer_of(row: Mapping[str, Any]) -> str | None:
+    for column in ("answer", "gold", "final_answer"):
+        value = row.get(column)
+        if isinstance(value, list | tuple):
+            value = ", ".join(map(str, value)) or None
+        if value is not None:
+            return str(value).rpartition("####")[2].strip()
+    solution = row.get("solution")
+    return last_boxed(solution) if isinstance(solution, str) else None
 
 
 def content_hash(problems: Sequence[Mapping[str, Any]]) -> str:
@@ -64,62 +179,142 @@ def refuse_trained_on(model: str, benchmark: str, problems: Sequence[Mapping[str
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Scores of response rows by decoding and group (`all` first), each with a 95 % interval over problems."""
+    """Scores of response rows by benchmark, decoding and group (`all` first), each with a 95 % interval over problems.
+
+    pass@k is the unbiased estimate (see `pass_at_k`), maj@k the average of `majority`. With several benchmarks each
+    score is also averaged over them, under `average`, without an interval: the benchmarks are no sample of anything.
+    """
     scores = []
-    order = list(dict.fromkeys(row["group"] for row in rows))
-    groups = ["all", *(group for group in order if group != "all")] if len(order) > 1 else ["all"]
-    for decoding in dict.fromkeys(row["decoding"] for row in rows):
-        for group in groups:
-            chosen = sorted(
-                (row for row in rows if row["decoding"] == decoding and group in ("all", row["group"])),
-                key=lambda row: row["problem_id"],
-            )
-            if not chosen:  # this decoding was used on other groups only
-                continue
-            problems = [[*responses] for _, responses in groupby(chosen, key=lambda row: row["problem_id"])]
-            right = [sum(row["verdict"] == "right" for row in responses) for responses in problems]
-            n = min(len(responses) for responses in problems)
-            counts = {
-                "n_problems": len(problems),
-                "n_samples": n,
-                "mean_tokens": sum(row["n_tokens"] for row in chosen) / len(chosen),
-                "truncated": sum(row["finish_reason"] == "length" for row in chosen) / len(chosen),
-                "without_answer": sum(row["extracted"] is None for row in chosen) / len(chosen),
-                "timed_out": sum(row["verdict"] == "timed out" for row in chosen),
-                "unverifiable": sum(row["verdict"] == "unverifiable" for row in chosen),
-            }
-            ks = [k for k in (1, 2, 4, 8, 16, 32, 64, 128, 256) if k <= n]
-            for k in ks:
-                estimate = (
-                    wilson(sum(right), len(problems))
-                    if all(len(responses) == 1 for responses in problems)
-                    else mean_over_problems(
-                        [pass_at_k(len(r), c, k) for r, c in zip(problems, right, strict=True)], n // k
-                    )
+    for benchmark in dict.fromkeys(row["benchmark"] for row in rows):
+        here = [row for row in rows if row["benchmark"] == benchmark]
+        order = list(dict.fromkeys(row["group"] for row in here))
+        groups = ["all", *(group for group in order if group != "all")] if len(order) > 1 else ["all"]
+        for decoding in dict.fromkeys(row["decoding"] for row in here):
+            for group in groups:
+                chosen = sorted(
+                    (row for row in here if row["decoding"] == decoding and group in ("all", row["group"])),
+                    key=lambda row: row["problem_id"],
                 )
-                scores.append(
-                    {"decoding": decoding, "group": group, "metric": f"pass@{k}", **asdict(estimate), **counts}
-                )
-    return {"scores": scores}
+                if chosen:  # a decoding may have been used on other groups only
+                    keys = {"benchmark": benchmark, "decoding": decoding, "group": group}
+                    scores += [keys | score for score in scores_of(chosen)]
+    return {"scores": scores, "average": averages(scores)}
 
 
-def score(result: Mapping[str, Any], metric: str = "pass@1", group: str = "all", decoding: str = "greedy") -> float:
-    """One mean out of a result."""
+def scores_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """pass@k and maj@k of responses to the same problems by the same decoding, sorted by problem."""
+    problems = [[*responses] for _, responses in groupby(rows, key=lambda row: row["problem_id"])]
+    right = [sum(row["verdict"] == "right" for row in responses) for responses in problems]
+    n = min(len(responses) for responses in problems)
+    counts = {
+        "n_problems": len(problems),
+        "n_samples": n,
+        "mean_tokens": sum(row["n_tokens"] for row in rows) / len(rows),
+        "truncated": sum(row["finish_reason"] == "length" for row in rows) / len(rows),
+        "without_answer": sum(row["extracted"] is None for row in rows) / len(rows),
+        "timed_out": sum(row["verdict"] == "timed out" for row in rows),
+        "unverifiable": sum(row["verdict"] == "unverifiable" for row in rows),
+    }
+    ks = [2**i for i in range(MAX_K.bit_length()) if 2**i <= n]
+    ks += [n] if n not in ks else []
+    scores = []
+    for k in ks:
+        if all(len(responses) == 1 for responses in problems):
+            estimate = wilson(sum(right), len(problems))
+        else:
+            shares = [pass_at_k(len(r), c, k) for r, c in zip(problems, right, strict=True)]
+            estimate = mean_over_problems(shares, n // k)
+        scores.append({"metric": f"pass@{k}", **asdict(estimate), **counts})
+    if n > 2:
+        votes = [majority(responses, [k for k in ks if k > 2]) for responses in problems]
+        for k in votes[0]:
+            estimate = mean_over_problems([vote[k] for vote in votes], n // k)
+            scores.append({"metric": f"maj@{k}", **asdict(estimate), **counts})
+    return scores
+
+
+def majority(responses: Sequence[Mapping[str, Any]], ks: Sequence[int]) -> dict[int, float]:
+    """For each k the chance that the most frequent answer among k of a problem's responses is right.
+
+    Answers that mean the same are one; responses without an answer do not vote; a tie counts by the share of its
+    answers that are right. k of n responses are drawn without replacement: over 400 random orders, always the same.
+    """
+    kinds: list[tuple[str, bool]] = []
+    votes = []
+    for row in responses:
+        answer, is_right = row["extracted"], row["verdict"] == "right"
+        if answer is None:
+            votes.append(-1)
+            continue
+        kind = next(
+            (i for i, (a, r) in enumerate(kinds) if r == is_right and (r or a == answer or same(a, answer))), None
+        )
+        if kind is None:
+            kind = len(kinds)
+            kinds.append((answer, is_right))
+        votes.append(kind)
+    orders = np.random.default_rng(0).permuted(np.tile(votes, (N_ORDERS, 1)), axis=1)
+    right = np.array([is_right for _, is_right in kinds] or [False])
+    chances = {}
+    for k in ks:
+        drawn = orders[:1] if k == len(votes) else orders[:, :k]
+        counted = np.stack([(drawn == kind).sum(1) for kind in range(len(right))], axis=1)
+        top = (counted == counted.max(1, keepdims=True)) & (counted > 0)
+        chances[k] = float(((top & right).sum(1) / np.maximum(top.sum(1), 1)).mean())
+    return chances
+
+
+def averages(scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Mean over benchmarks of the scores that all of them have."""
+    names = {s["benchmark"] for s in scores}
+    whole = [s for s in scores if s["group"] == "all"]
+    found = Counter((s["decoding"], s["metric"]) for s in whole)
+    return [
+        {
+            "decoding": decoding,
+            "metric": metric,
+            "mean": float(np.mean([s["mean"] for s in whole if (s["decoding"], s["metric"]) == (decoding, metric)])),
+            "n_benchmarks": n,
+        }
+        for (decoding, metric), n in found.items()
+        if n == len(names) > 1
+    ]
+
+
+def score(
+    result: Mapping[str, Any],
+    metric: str = "pass@1",
+    group: str = "all",
+    decoding: str = "greedy",
+    benchmark: str | None = None,
+) -> float:
+    """One mean out of a result; of its first benchmark if none is named."""
     wanted = {"metric": metric, "group": group, "decoding": decoding}
+    wanted |= {"benchmark": benchmark} if benchmark else {}
     return next(s["mean"] for s in result["scores"] if all(s[key] == value for key, value in wanted.items()))
 
 
 def table(result: Mapping[str, Any]) -> str:
     """The scores as text, one line each, in percent."""
+    width = max([len("benchmark"), *(len(s["benchmark"]) for s in result["scores"])])
     lines = [
-        f"{'decoding':9} {'group':10} {'metric':9} {'%':>6}  {'95 % interval':14} {'problems':>8} {'tokens':>7} "
-        f"{'cut':>6} {'no answer':>9}"
+        f"{'benchmark':{width}} {'decoding':9} {'group':10} {'metric':9} {'%':>6}  {'95 % interval':14} "
+        f"{'problems':>8} {'tokens':>7} {'cut':>6} {'no answer':>9}"
     ]
     for s in result["scores"]:
         interval = f"{100 * s['low']:.1f} to {100 * s['high']:.1f}"
         lines.append(
-            f"{s['decoding']:9} {s['group']:10} {s['metric']:9} {100 * s['mean']:6.1f}  {interval:14} "
-            f"{s['n_problems']:8,} {s['mean_tokens']:7,.0f} {100 * s['truncated']:5.1f}% "
+            f"{s['benchmark']:{width}} {s['decoding']:9} {s['group']:10} {s['metric']:9} {100 * s['mean']:6.1f}  "
+            f"{interval:14} {s['n_problems']:8,} {s['mean_tokens']:7,.0f} {100 * s['truncated']:5.1f}% "
             f"{100 * s['without_answer']:8.1f}%"
         )
+    for s in result["average"]:
+        lines.append(f"{'average':{width}} {s['decoding']:9} {'all':10} {s['metric']:9} {100 * s['mean']:6.1f}")
+    left_out = {
+        "timed out": sum(s["timed_out"] for s in result["scores"] if s["group"] == "all" and s["metric"] == "pass@1"),
+        "with a gold that cannot be verified": sum(
+            s["unverifiable"] for s in result["scores"] if s["group"] == "all" and s["metric"] == "pass@1"
+        ),
+    }
+    lines += [f"{n:,} responses {what}, counted as not right" for what, n in left_out.items() if n]
     return "\n".join(lines)

@@ -98,7 +98,7 @@ def parse_config(
 def stale_common(trainer: Callable[[], Sequence[type]], common: Mapping[str, str]) -> list[str]:
     """Entries of `common` that the real dataclasses contradict: an unknown name, or another final `(default: ...)`."""
     options = {key: option for cls in trainer() for key, option in _options(cls).items()}
-    problems = [f"{key}: unknown option{_nearest(key, options)}" for key in common if key not in options]
+    problems = [f"{key}: unknown option{nearest(key, options)}" for key in common if key not in options]
     for key in [key for key in common if key in options]:
         shown = re.search(r"\(default: (.*?)\)$", common[key])
         if shown and shown[1].strip("'") not in (str(options[key].default), _show(options[key].default)):
@@ -243,7 +243,7 @@ def _read_flags(parser: argparse.ArgumentParser, options: Mapping[str, Option], 
         key = flag.lstrip("-").replace("-", "_")
         if key.startswith("no_") and key[3:] in options:
             raise ConfigError(f"command line: {flag}", f"unknown option, write --{key[3:]} false")
-        raise ConfigError(f"command line: {flag}", f"unknown option{_nearest(key, [*options, 'config'], '--')}")
+        raise ConfigError(f"command line: {flag}", f"unknown option{nearest(key, [*options, 'config'], '--')}")
     if rest:
         hint = f", a config file is given with --config {rest[0]}" if rest[0].endswith((".yaml", ".yml")) else ""
         raise ConfigError(f"command line: {rest[0]}", f"belongs to no option{hint}")
@@ -270,7 +270,7 @@ def _check_all(values: Mapping[Any, Any], options: Mapping[str, Option], at: str
     """Checked values; `at` comes directly before the key in messages."""
     for key in values:
         if key not in options:
-            raise ConfigError(f"{at}{key}", f"unknown key{_nearest(str(key), options)}")
+            raise ConfigError(f"{at}{key}", f"unknown key{nearest(str(key), options)}")
     return {key: _check(value, options[key], f"{at}{key}", text) for key, value in values.items()}
 
 
@@ -282,7 +282,7 @@ def _check(value: Any, option: Option, at: str, text: bool) -> Any:
     choices = list(option.metadata.get("choices") or ())
     for item in checked if isinstance(checked, list) else [checked]:
         if choices and item is not None and item not in choices:
-            raise ConfigError(at, f"expected {_one_of(choices)}, got {_show(item)}{_nearest(str(item), choices)}")
+            raise ConfigError(at, f"expected {_one_of(choices)}, got {_show(item)}{nearest(str(item), choices)}")
     return checked
 
 
@@ -303,7 +303,7 @@ def _convert(value: Any, hint: Any, at: str, text: bool) -> Any:
         for choice in choices:
             if (type(choice) is type(value) and choice == value) or choice in words or (text and str(choice) == value):
                 return choice if origin is Literal else hint(choice)
-        raise refusal(_nearest(str(value), [str(choice) for choice in choices]))
+        raise refusal(nearest(str(value), [str(choice) for choice in choices]))
     if isinstance(value, str) and origin in READ and (text or origin is float):  # YAML reads 1e-5 as text: no dot
         try:
             return READ[origin](value)
@@ -418,7 +418,7 @@ def _show(value: Any) -> str:
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
-def _nearest(key: str, known: Iterable[str], prefix: str = "") -> str:
+def nearest(key: str, known: Iterable[str], prefix: str = "") -> str:
     """` (did you mean ...?)` with the known name that is closest, or nothing where none is close."""
     known = list(known)
     key = key.replace("-", "_")

@@ -3,7 +3,7 @@
 The project's own form of Long CoT is `<think>...</think>` and then the answer in `\\boxed{}`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from data_prep.rows import ID_VERSION, RowError, problem_id, validate_messages
@@ -41,6 +41,17 @@ def convert_markers(response: str) -> str:
 def is_unclosed(response: str) -> bool:
     """Whether the response opens a thought and never ends it."""
     return response.rfind(THINK) > response.rfind(END_THINK)
+
+
+def opens_thought(prompt: Any, responses: Iterable[str]) -> bool:
+    """Whether the prompt has opened the thought that responses continue, as some chat templates do.
+
+    A text shows it by its end. Of messages, which a server renders, the responses tell: one closes a thought that it
+    has not opened.
+    """
+    if isinstance(prompt, str):
+        return prompt.rstrip().endswith(THINK)
+    return any(END_THINK in text and THINK not in text.partition(END_THINK)[0] for text in responses)
 
 
 def to_sample(row: Mapping[str, Any], where: str) -> dict[str, Any]:

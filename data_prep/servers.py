@@ -47,6 +47,7 @@ T = TypeVar("T")
 Message = Mapping[str, Any]
 Prompt = str | Sequence[int] | Sequence[Message]
 
+TEMPLATE = 200  # tokens that a chat template may add to its messages
 CONNECT_TIMEOUT = 10.0  # seconds
 LEAVE_AFTER = 3  # failures in a row until a URL is left for a while
 LONGEST_WAIT = 3600.0  # seconds that a server may ask us to wait before it counts as gone
@@ -181,10 +182,16 @@ class ServerEngine:
                 served = ", ".join(sorted(names)[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
                 raise ValueError(f"{url} does not serve {self.model!r}; it serves {served or 'no model'}")
 
-    def room(self) -> int | None:
-        """Tokens of a prompt and its continuation together (vLLM's and SGLang's max_model_len), None if not told."""
+    def room(self, prompts: Sequence[Prompt]) -> int:
+        """Tokens that the server's context leaves beside the longest prompt, if each of its bytes were a token.
+
+        The context is max_model_len, which vLLM and SGLang tell. Raises ValueError where it is not told.
+        """
         told = [length for names in self.models().values() if (length := names.get(self.model)) is not None]
-        return min(told, default=None)
+        if not told:
+            raise ValueError(f"the server does not tell the context of {self.model}: give --max_new_tokens")
+        longest = max(len(json.dumps(prompt, ensure_ascii=False).encode()) for prompt in prompts)
+        return max(1, min(told) - longest - TEMPLATE)
 
     def sample(
         self,

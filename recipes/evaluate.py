@@ -1,15 +1,22 @@
-"""Measures a model on problems: greedy pass@1, sampled pass@1 and pass@k, overall and by difficulty, with intervals.
+"""Measures a model on benchmarks: greedy pass@1, sampled pass@1, pass@k and maj@k, by difficulty, with intervals.
 
-Reads a model folder (or Hub name) and a benchmark: `small-world`, or a .jsonl/.parquet file or Hub data set with the
-columns `problem` (or `question`) and `answer`. Writes every response (Parquet) and result.json, prints a table. A
-benchmark with problems that the model was trained on, as its folder records, is refused.
+Reads a model folder (or Hub name), or the name of a model behind OpenAI-compatible servers, and benchmarks: the suites
+`rstar-math` and `redstar`, single ones (`math500`, `aime24`, ...), `small-world`, or a file, folder or Hub data set
+with the columns `problem` (or `question`) and `answer`; `aime24=FILE` takes a known benchmark's problems from a file.
+Writes every response (Parquet) and result.json with settings, prompts and versions, prints a table. A benchmark with
+problems that the model was trained on, as its folder records, is refused. A killed run goes on when started again.
 
     python recipes/evaluate.py                                              # the shipped base on the small world
-    python recipes/evaluate.py --model_name_or_path outputs/sft --benchmark aime24.jsonl --n_samples 16 \\
-        --temperature 0.6 --max_new_tokens 16384
+    python recipes/evaluate.py --model_name_or_path outputs/sft --benchmarks redstar --n_samples 16 --temperature 0.6
+    vllm serve outputs/sft --port 8000 &                                    # several GPUs: one server each
+    python recipes/evaluate.py --model_name_or_path outputs/sft --server_urls http://localhost:8000 \\
+        --benchmarks rstar-math --max_new_tokens 16384
+    python recipes/compare.py outputs/a outputs/b                           # which problems changed, side by side
 """
 
+import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,24 +28,39 @@ from data_prep.config import parse_config
 
 @dataclass
 class EvaluateArguments:
-    model_name_or_path: str = field(metadata={"help": "model folder or Hub name"})
-    benchmark: str = field(metadata={"help": "small-world, a .jsonl/.parquet file, or a Hub data set"})
-    split: str = field(default="test", metadata={"help": "split of the small world or of a Hub data set"})
-    n_problems: int | None = field(default=None, metadata={"help": "only the first n problems (small-world: 300)"})
+    model_name_or_path: str = field(metadata={"help": "model folder or Hub name; with servers, the name they serve"})
+    benchmarks: list[str] = field(metadata={"help": "suites, benchmarks, files, folders, Hub names, name=path"})
+    split: str | None = field(default=None, metadata={"help": "split of the small world or a Hub data set (test)"})
+    n_problems: int | None = field(default=None, metadata={"help": "only the first n of each (small-world: 300)"})
     output_dir: str = field(default="outputs/evaluate", metadata={"help": "folder for responses and result, new"})
     greedy: bool = field(default=True, metadata={"help": "one greedy response per problem"})
-    n_samples: int = field(default=0, metadata={"help": "sampled responses per problem, for pass@k"})
+    n_samples: int = field(default=0, metadata={"help": "sampled responses per problem, for pass@k and maj@k"})
     temperature: float = field(default=0.6, metadata={"help": "of the sampled responses"})
     top_p: float = field(default=1.0, metadata={"help": "of the sampled responses"})
     max_new_tokens: int | None = field(
         default=None,
-        metadata={"help": "limit of a response; longer ones are cut and wrong (default: what fits, 16384 at most)"},
+        metadata={"help": "limit of a response; longer ones are cut (default: what fits, 16384 at most)"},
     )
     system_prompt: str | None = field(default=None, metadata={"help": "system message before each problem"})
+    instruction: str | None = field(
+        default=None, metadata={"help": "text after each problem (default: to reason and to box the answer)"}
+    )
+    extraction: Literal["strict", "lenient"] = field(
+        default="strict",
+        metadata={"help": "strict: only a box; lenient: else what is stated, else the last number. Scores differ"},
+    )
     group_by: str | None = field(default=None, metadata={"help": "column of difficulty (default: band or level)"})
-    batch_size: int = field(default=32, metadata={"help": "responses generated at once"})
+    server_urls: list[str] = field(
+        default_factory=list, metadata={"help": "OpenAI-compatible servers instead of a model in this process"}
+    )
+    concurrency: int = field(default=64, metadata={"help": "requests under way at each server"})
+    batch_size: int = field(default=32, metadata={"help": "responses generated at once in this process"})
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = field(
-        default="auto", metadata={"help": "precision of the weights; auto: as they are stored"}
+        default="auto", metadata={"help": "precision of the weights in this process; auto: as they are stored"}
+    )
+    general: list[str] = field(
+        default_factory=list,
+        metadata={"help": 'general ability by lm-eval, as "ifeval mmlu_pro": pip install -e ".[general]"'},
     )
     seed: int = field(default=0, metadata={"help": "of the sampled responses"})
 
@@ -61,46 +83,114 @@ def check(args: EvaluateArguments) -> None:
         ("batch_size", args.batch_size > 0, "at least 1"),
         ("max_new_tokens", args.max_new_tokens is None or args.max_new_tokens > 0, "at least 1"),
         ("greedy", args.greedy or args.n_samples > 0, "true, or give --n_samples"),
+        ("general", not (args.general and args.server_urls), "needs the model in this process, not --server_urls"),
     ):
         if not ok:
             raise ValueError(f"--{name} {getattr(args, name)}: {wanted}")
+    if Path(args.output_dir).exists():
+        raise FileExistsError(f"{args.output_dir} exists already: choose another --output_dir or remove it")
 
 
 def evaluate(args: EvaluateArguments) -> dict[str, Any]:
-    from data_prep.answers import AnswerChecker
-    from data_prep.artefacts import hash_model, now, write_artefact, write_json
-    from data_prep.benchmarks import content_hash, read_benchmark, refuse_trained_on, summarise, table
-    from data_prep.engines import TransformersEngine
+    from data_prep.artefacts import now, write_artefact, write_json
+    from data_prep.benchmarks import content_hash, find_benchmarks, read_benchmark, refuse_trained_on, summarise, table
 
     started = now()
     check(args)
     # The problems, which the model must not have seen.
-    problems = read_benchmark(args.benchmark, args.split, args.n_problems)
-    refuse_trained_on(args.model_name_or_path, args.benchmark, problems)
-    group_by = args.group_by or next((c for c in ("band", "level") if problems[0].get(c) is not None), None)
-    if group_by and all(row.get(group_by) is None for row in problems):
-        raise ValueError(f"--group_by {group_by}: {args.benchmark} has the columns {', '.join(sorted(problems[0]))}")
-    if Path(args.output_dir).exists():
-        raise FileExistsError(f"{args.output_dir} exists already: choose another --output_dir or remove it")
+    benchmarks = find_benchmarks(args.benchmarks, args.split)
+    problems = {benchmark.name: read_benchmark(benchmark, args.n_problems) for benchmark in benchmarks}
+    for name, rows in problems.items():
+        refuse_trained_on(args.model_name_or_path, name, rows)
+        if args.group_by and all(row.get(args.group_by) is None for row in rows):
+            raise ValueError(f"--group_by {args.group_by}: {name} has the columns {', '.join(sorted(rows[0]))}")
 
-    # The responses.
+    # The responses. Finished ones are kept beside the output folder until it is whole.
+    engine, model_hash = open_engine(args)
+    partial = Path(f"{args.output_dir}.partial")
+    prompts = {}
+    for benchmark in benchmarks:
+        instruction = benchmark.instruction if args.instruction is None else args.instruction
+        texts = [f"{row['problem']}\n{instruction}".strip() for row in problems[benchmark.name]]
+        prompts[benchmark.name] = [engine.chat_prompt(text, args.system_prompt) for text in texts]
+    everything = [prompt for some in prompts.values() for prompt in some]
+    args.max_new_tokens = args.max_new_tokens or min(16384, engine.room(everything))
+    print(
+        f"evaluate   {len(everything):,} problems of {', '.join(problems)}; {int(args.greedy)} greedy and "
+        f"{args.n_samples} sampled responses each, at most {args.max_new_tokens:,} tokens",
+        flush=True,
+    )
+    rows = list(responses(args, engine, problems, prompts, partial / f"{model_hash[:16]}.jsonl"))
+
+    # The result.
+    general = general_ability(args) if args.general else {}
+    result = summarise(rows) | {
+        "general": general,
+        "settings": asdict(args),
+        "benchmarks": {b.name: asdict(b) | {"n_problems": len(problems[b.name])} for b in benchmarks},
+        "first_prompts": {name: some[0] for name, some in prompts.items()},
+        "found_by": {rule: sum(row["rule"] == rule for row in rows) for rule in ("box", "stated", "last", None)},
+    }
+    manifest = write_artefact(
+        args.output_dir,
+        "response",
+        rows,
+        stage="evaluate",
+        config=asdict(args),
+        seed=args.seed,
+        inputs={args.model_name_or_path: model_hash, **{name: content_hash(rows) for name, rows in problems.items()}},
+        extra={**result, "started": started},
+    )
+    result["libraries"] = manifest["libraries"]
+    write_json(Path(args.output_dir) / "result.json", result)
+    shutil.rmtree(partial, ignore_errors=True)
+    print(table(result))
+    print(f"responses and result in {args.output_dir}")
+    return result
+
+
+def open_engine(args: EvaluateArguments) -> tuple[Any, str]:
+    """The engine, and a hash of the model."""
+    from data_prep.artefacts import hash_model
+    from data_prep.engines import TransformersEngine
+    from data_prep.servers import ServerEngine
+
+    if args.server_urls:
+        server = ServerEngine(args.server_urls, args.model_name_or_path, concurrency=args.concurrency)
+        server.check()
+        return server, "behind-server"
     engine = TransformersEngine(args.model_name_or_path, args.dtype, batch_size=args.batch_size)
-    prompts = [engine.chat_prompt(row["problem"], args.system_prompt) for row in problems]
-    args.max_new_tokens = args.max_new_tokens or min(16384, engine.room(prompts))
+    return engine, hash_model(args.model_name_or_path, engine.model.config)
+
+
+def responses(
+    args: EvaluateArguments, engine: Any, problems: dict[str, list], prompts: dict[str, list], journal_path: Path
+) -> Iterator[dict[str, Any]]:
+    """Response rows of all benchmarks, by both decodings, judged."""
+    from data_prep.answers import AnswerChecker
+    from data_prep.formats import opens_thought
+    from data_prep.journal import Journal
+
     decodings = [("greedy", 1, 0.0, 1.0)] if args.greedy else []
     decodings += [("sampled", args.n_samples, args.temperature, args.top_p)] if args.n_samples else []
-    rows: list[dict[str, Any]] = []
-    with AnswerChecker() as checker:
+    everything = [prompt for some in prompts.values() for prompt in some]
+    with AnswerChecker() as checker, Journal(journal_path) as journal:
         for decoding, n, temperature, top_p in decodings:
-            completions = engine.sample(
-                prompts, n, max_new_tokens=args.max_new_tokens, temperature=temperature, top_p=top_p, seed=args.seed
-            )
-            for problem, prompt, responses in zip(problems, prompts, completions, strict=True):
-                thought_open = prompt.rstrip().endswith("<think>")
-                for sample, completion in enumerate(responses):
-                    judgement = checker.judge(problem["answer"], completion.text, thought_open=thought_open)
-                    rows.append(
-                        {
+            found = engine.sample(
+                everything, n, max_new_tokens=args.max_new_tokens, temperature=temperature, top_p=top_p,
+                seed=args.seed, journal=journal,
+            )  # fmt: skip
+            thought_open = opens_thought(everything[0], [c.text for some in found for c in some])
+            completions = iter(found)
+            for benchmark, rows in problems.items():
+                group_by = args.group_by or next((c for c in ("band", "level") if rows[0].get(c) is not None), None)
+                for problem in rows:
+                    for sample, completion in enumerate(next(completions)):
+                        judgement = checker.judge(
+                            problem["answer"], completion.text, thought_open, args.extraction == "lenient",
+                            problem.get("choices"),
+                        )  # fmt: skip
+                        yield {
                             "problem_id": problem["problem_id"],
                             "sample": sample,
                             "model": args.model_name_or_path,
@@ -111,32 +201,31 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
                             "extracted": judgement.extracted,
                             "verdict": judgement.verdict,
                             "seed": args.seed,
+                            "rule": judgement.rule,
+                            "benchmark": benchmark,
                             "decoding": decoding,
                             "problem": problem["problem"],
                             "answer": problem["answer"],
                             "group": str(problem.get(group_by)) if group_by else "all",
                         }
-                    )
 
-    # The result.
-    result = summarise(rows) | {"settings": asdict(args), "n_problems": len(problems), "grouped_by": group_by}
-    write_artefact(
-        args.output_dir,
-        "response",
-        rows,
-        stage="evaluate",
-        config=asdict(args),
-        seed=args.seed,
-        inputs={
-            args.model_name_or_path: hash_model(args.model_name_or_path, engine.model.config),
-            args.benchmark: content_hash(problems),
-        },
-        extra={**result, "started": started},
+
+def general_ability(args: EvaluateArguments) -> dict[str, Any]:
+    """Scores of lm-eval's tasks (https://github.com/EleutherAI/lm-evaluation-harness), with the chat template."""
+    try:
+        from lm_eval import simple_evaluate
+    except ImportError as error:
+        raise ValueError(f'--general needs lm-eval: pip install -e ".[general]" ({error})') from error
+    found = simple_evaluate(
+        model="hf",
+        model_args={"pretrained": args.model_name_or_path, "dtype": args.dtype},
+        tasks=args.general,
+        batch_size=args.batch_size,
+        apply_chat_template=True,
+        limit=args.n_problems,
+        random_seed=args.seed,
     )
-    write_json(Path(args.output_dir) / "result.json", result)
-    print(table(result))
-    print(f"responses and result in {args.output_dir}")
-    return result
+    return {"results": found["results"], "versions": found["versions"], "n-samples": found["n-samples"]}
 
 
 if __name__ == "__main__":

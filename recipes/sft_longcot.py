@@ -194,7 +194,7 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
         first_step = int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0
         metrics = finish(trainer, result, rows, {**asdict(data), **decisive}, started, first_step)
     small = any(dataset.path == "small-world" for dataset in datasets)
-    benchmark = "--config recipes/configs/tiny/evaluate.yaml" if small else "--benchmark HuggingFaceH4/MATH-500"
+    benchmark = "--config recipes/configs/tiny/evaluate.yaml" if small else "--benchmarks math500"
     say(
         f"result     loss {metrics['train_loss']:.4f}"
         + (f" since step {first_step}" if first_step else "")

@@ -1,12 +1,19 @@
 """`data_prep.engines`: sampling with a tiny random model; batches, order and padding change nothing."""
 
+import os
+from collections import deque
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers.cache_utils import DynamicLayer
 
-from data_prep.engines import TransformersEngine
+from data_prep.batches import Batch, RoomyLayer, Row, draw
+from data_prep.engines import TransformersEngine, sample_seed
+from data_prep.journal import Journal
+from data_prep.servers import ServerEngine
+from data_prep.small_world.samples import problem_rows
 from tests.data_prep.conftest import build
 
 PROMPTS = ["1", "What is 3+4?", "12", "Ann has 5 more coins than Bob. " * 4, "x", "What is 3+4?"]
@@ -108,3 +115,139 @@ def test_prompts_of_a_chat(engine):
 
 def test_no_prompts(engine):
     assert engine.sample([], max_new_tokens=3) == []
+
+
+def test_samples_do_not_depend_on_the_batch(engine):
+    def texts(prompts: list[str], n: int) -> list[list[str]]:
+        result = engine.sample(prompts, n=n, max_new_tokens=20, temperature=1.2, top_p=0.9, seed=3)
+        return [[completion.text for completion in completions] for completions in result]
+
+    alone = [texts([prompt], 3)[0] for prompt in PROMPTS]
+    for batch_size in (1, 2, 5, 64):
+        engine.batch_size = batch_size
+        assert texts(PROMPTS, 3) == alone
+        assert texts(PROMPTS[::-1], 3) == alone[::-1]
+        assert [row[:2] for row in texts(PROMPTS, 2)] == [row[:2] for row in alone]
+    engine.batch_size = 3
+    lengths = {len(text) for row in alone for text in row}
+    assert len(lengths) > 3  # rows end at different times, so that others take their places
+
+
+def test_stop_strings(engine):
+    whole = [completion.text for (completion,) in engine.sample(PROMPTS, max_new_tokens=16)]
+    chosen = next(text for text in whole if len(text) > 6)
+    stop = chosen[3:5]
+    for (plain,), (kept,), text in zip(
+        engine.sample(PROMPTS, max_new_tokens=16, stop=[stop, "\0"]),
+        engine.sample(PROMPTS, max_new_tokens=16, stop=[stop, "\0"], include_stop=True),
+        whole,
+        strict=True,
+    ):
+        before, found, _ = text.partition(stop)
+        assert (plain.text, kept.text) == (before, before + found)
+        assert plain.n_tokens == kept.n_tokens
+        assert not found or plain.finish_reason == "stop"
+
+
+def test_a_killed_run_goes_on_with_what_is_missing(engine, tmp_path, monkeypatch):
+    settings = {"n": 2, "max_new_tokens": 10, "temperature": 1.0}
+    whole = engine.sample(PROMPTS, **settings)
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        assert engine.sample(PROMPTS[:2], **settings, journal=journal) == whole[:2]
+        assert len(journal) == 4
+    made: list[int] = []
+    join = Batch.join
+
+    def counted(batch: Batch, rows: list[Row]) -> None:
+        made.append(len(rows))
+        join(batch, rows)
+
+    monkeypatch.setattr(Batch, "join", counted)
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        assert engine.sample(PROMPTS, **settings, journal=journal) == whole
+        assert sum(made) == 2 * len(set(PROMPTS)) - 4
+        assert engine.sample(PROMPTS, **settings, journal=journal) == whole
+        assert sum(made) == 2 * len(set(PROMPTS)) - 4
+        engine.sample(PROMPTS[:1], max_new_tokens=11, journal=journal)  # other settings are other responses
+        assert sum(made) == 2 * len(set(PROMPTS)) - 3
+
+
+def test_sliding_windows_are_generated_batch_by_batch(folder, tmp_path):
+    """Rows cannot be taken out of such a cache: a batch is done before the next one starts. The texts are the same."""
+    config = Qwen3Config.from_pretrained(folder)
+    config.use_sliding_window, config.sliding_window, config.max_window_layers = True, 500, 0
+    config.layer_types = ["sliding_attention"] * config.num_hidden_layers
+    Qwen3ForCausalLM.from_pretrained(folder, config=config, dtype="float32").save_pretrained(tmp_path)
+    build().save_pretrained(tmp_path)
+    engines = [TransformersEngine(str(path), "float32", "cpu", batch_size=2) for path in (folder, tmp_path)]
+    plain, windowed = (engine.sample(PROMPTS, 2, max_new_tokens=12, temperature=1.0) for engine in engines)
+    assert windowed == plain
+    batch = Batch(engines[1].model, engines[1].tokenizer, engines[1].ends, 2)
+    batch.fill(deque([Row("a", [5, 6], 1)]))
+    assert not batch.separable()
+
+
+def test_a_prompt_that_does_not_fit(engine):
+    with pytest.raises(ValueError, match=r"make \d+ tokens, the model has 512 positions: give at most \d+"):
+        engine.sample(PROMPTS, max_new_tokens=600)
+    assert engine.room(["12 34"]) < 512
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.7])
+def test_tokens_are_drawn_with_their_chances(top_p: float):
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0, 1.5]).repeat(20_000, 1)
+    rows = [Row("", [], sample_seed(0, "p", i)) for i in range(len(logits))]
+    drawn = draw(logits, top_p, torch.tensor([row.uniform() for row in rows], dtype=torch.float64))
+    chances = logits[0].softmax(-1)
+    if top_p < 1:
+        chances = torch.where(chances >= chances[4], chances, 0.0)  # 46 + 28 % of the mass: the nucleus of 70 %
+        chances = chances / chances.sum()
+    counted = drawn.bincount(minlength=5) / len(drawn)
+    assert torch.allclose(counted, chances, atol=4 * 0.5 / len(drawn) ** 0.5)
+    assert draw(logits[:3], 1e-9, torch.tensor([0.0, 0.5, 0.999999])).tolist() == [0, 0, 0]
+
+
+def test_random_numbers_are_even_and_their_own():
+    numbers = []
+    for i in range(200):
+        row = Row("", [], sample_seed(7, "prompt", i))
+        for token in range(50):
+            numbers.append(row.uniform())
+            row.new.append(token)
+    assert len(set(numbers)) == len(numbers)
+    assert abs(sum(numbers) / len(numbers) - 0.5) < 0.01
+    assert max(numbers) < 1
+
+
+def test_roomy_layers_hold_what_dynamic_ones_hold():
+    roomy, dynamic = RoomyLayer(), DynamicLayer()
+    torch.manual_seed(0)
+
+    def update(rows: int, length: int) -> None:
+        keys, values = torch.randn(rows, 2, length, 4), torch.randn(rows, 2, length, 4)
+        for ours, theirs in zip(roomy.update(keys, values), dynamic.update(keys, values), strict=True):
+            assert torch.equal(ours, theirs)
+        assert roomy.get_seq_length() == dynamic.get_seq_length()
+
+    for length in (5, 1, 1, 70, 1):
+        update(3, length)
+    roomy.replace(roomy.keys[[2, 0], :, 3:], roomy.values[[2, 0], :, 3:])
+    dynamic.keys, dynamic.values = dynamic.keys[[2, 0], :, 3:], dynamic.values[[2, 0], :, 3:]
+    for length in (1, 1, 90):
+        update(2, length)
+
+
+@pytest.mark.vllm
+def test_the_same_model_behind_a_server_answers_the_same():
+    """$REDSTAR_VLLM_URL serves the model folder $REDSTAR_VLLM_MODEL (by that name) in float32."""
+    url, model = (os.environ.get(name) for name in ("REDSTAR_VLLM_URL", "REDSTAR_VLLM_MODEL"))
+    if not url or not model:
+        pytest.skip("needs $REDSTAR_VLLM_URL and the model folder that it serves in $REDSTAR_VLLM_MODEL")
+    problems = [row["problem"] for row in problem_rows("test", 60)]
+    ours = TransformersEngine(model, "float32", "cpu")
+    prompts = [ours.chat_prompt(problem) for problem in problems]
+    with ServerEngine(url, model) as server:
+        server.check()
+        served = server.sample([server.chat_prompt(problem) for problem in problems], max_new_tokens=300)
+        continued = server.sample(prompts, max_new_tokens=300)
+    assert served == continued == ours.sample(prompts, max_new_tokens=300)

@@ -87,7 +87,7 @@ def test_manifest_records_data_and_problems(trained: tuple[Path, str], samples: 
 
 def test_evaluate_refuses_what_was_trained_on(run: Run, trained: tuple[Path, str], tmp_path: Path) -> None:
     refused = run(
-        "recipes/evaluate.py", "--model_name_or_path", trained[0], "--benchmark", "small-world", "--split", "train",
+        "recipes/evaluate.py", "--model_name_or_path", trained[0], "--benchmarks", "small-world", "--split", "train",
         "--n_problems", 20, "--output_dir", tmp_path / "e", check=False,
     )  # fmt: skip
     assert "was trained on" in one_error_line(refused)
@@ -97,7 +97,7 @@ def test_evaluate_refuses_what_was_trained_on(run: Run, trained: tuple[Path, str
 def test_evaluate_keeps_every_response(run: Run, trained: tuple[Path, str], tmp_path: Path) -> None:
     out = tmp_path / "e"
     done = run(
-        "recipes/evaluate.py", "--model_name_or_path", trained[0], "--benchmark", "small-world", "--n_problems", 12,
+        "recipes/evaluate.py", "--model_name_or_path", trained[0], "--benchmarks", "small-world", "--n_problems", 12,
         "--n_samples", 4, "--temperature", 1, "--max_new_tokens", 20, "--output_dir", out,
     )  # fmt: skip
     result = json.loads((out / "result.json").read_text())
@@ -210,7 +210,7 @@ def test_settings_of_which_one_would_be_ignored(
 
 def test_evaluate_needs_something_to_do(run: Run, tiny_model: Path, tmp_path: Path) -> None:
     done = run(
-        "recipes/evaluate.py", "--model_name_or_path", tiny_model, "--benchmark", "small-world",
+        "recipes/evaluate.py", "--model_name_or_path", tiny_model, "--benchmarks", "small-world",
         "--output_dir", tmp_path / "out", "--greedy", "false", check=False,
     )  # fmt: skip
     assert "--greedy False: true, or give --n_samples" in one_error_line(done)
