@@ -21,10 +21,24 @@ from queue import SimpleQueue
 from typing import Literal
 
 from data_prep.formats import END_THINK, THINK, is_unclosed
-from data_prep.meanings import LABEL, plain, readings, same
+from data_prep.meanings import LABEL, plain, readings, same, same_plain
 
 MAX_ANSWER = 2000  # characters; a longer one is compared as text alone
-MAX_WORDS = 3  # of four letters or more: beyond them an answer is a sentence, in which Math-Verify finds anything
+# What Math-Verify is asked about: numbers, names of one letter, and these commands. In words it finds anything, of a
+# relation it takes a side, and signs that it does not know it leaves out.
+COMMANDS = (
+    "frac sqrt binom cdot times div pm mp pi infty sum prod int lim to sin cos tan cot sec csc arcsin arccos arctan "
+    "sinh cosh tanh ln log exp alpha beta gamma delta epsilon theta lambda mu sigma omega rho tau phi psi cup cap "
+    "setminus lfloor rfloor lceil rceil partial dot ddot mathbb circ emptyset"
+).split()
+READ_BY_MATH_VERIFY = (
+    r"(?:[\d.,;+*/^_(){}\[\]!|\s-]|\\[{}]|¶|&|\\(?:begin|end)\{[pb]matrix\}|(?<![a-zA-Z])[a-zA-Z](?![a-zA-Z])"
+    rf"|_\s*\{{\s*[a-z]\s*=|\\(?:{'|'.join(COMMANDS)})(?![a-zA-Z]))*"
+)
+# Not a function of names, digits side by side, double factorials, digits of a program.
+NOT_FOR_MATH_VERIFY = re.compile(r"[fghFGH]\s*[(^]|\d\s+\d|\.\d*\.|!\s*!|\b0[a-zA-Z]")
+FOR_MATH_VERIFY = re.compile(f"{READ_BY_MATH_VERIFY}(?:={READ_BY_MATH_VERIFY})?")
+MAX_ASKED = 400  # characters
 
 Verdict = Literal["right", "wrong", "unverifiable", "timed out"]
 Rule = Literal["box", "stated", "last"]
@@ -46,7 +60,7 @@ class Judgement:
 
 BOX = re.compile(r"\\{1,2}boxed\s*\{")
 BRACE = re.compile(r"\\[\\{}]|[{}]")
-MAX_BOXES, MAX_OPEN_BOXES = 100, 50  # how many are joined, and how many that never close are looked at
+MAX_BOXES, MAX_OTHERS = 100, 30  # how many are joined, and how many of which nothing is taken are looked at
 BETWEEN_BOXES = re.compile(  # nothing but signs or "and", or a few words up to an "and"
     r"(?:[^\w\\]|\\[()\[\],;!]|\\quad|\\qquad|\\text\{\s*(?:and|or)\s*\}|\band\b|\bor\b)*"
     r"|[\w\s$,;()\\{}]{0,40}\band\b[\s$\\(\[{}]*(?:[a-zA-Z](?:_\{?\w\}?)?\s*=\s*)?"
@@ -57,7 +71,7 @@ STATED = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$((?:[^$\\]|\\.)+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
-SPECIAL_TOKENS = re.compile(r"(?:\s*<\|[^|<>]{1,40}\|>\s*(?:user|assistant)?)+\s*$")  # where a model did not stop
+SPECIAL_TOKENS = re.compile(r"(?:<\|[^|<>]{1,40}\|>(?:user|assistant)?\s*)+$")  # where a model did not stop
 UNIT_AT_END = re.compile(r"\s?[\w/°·^-]{0,10}")
 SENTENCE_END = re.compile(r"[.!?$)\]}*>\"]\s*$")
 NUMBER = re.compile(
@@ -84,21 +98,21 @@ def last_boxes(text: str) -> list[tuple[int, int, int]]:
     """The last box with something in it, and those before it with nothing but "and" or a comma between them.
 
     For each the begin of its command, and begin and end of its content; in their order. Of boxes in one another it is
-    the inner one. "\\boxed{}" is how a prompt is repeated, and not an answer.
+    the outer one, if that is closed. "\\boxed{}" is how a prompt is repeated, and not an answer.
     """
-    starts = list(BOX.finditer(text))
     found: list[tuple[int, int, int]] = []
-    tries = 0
-    for start in reversed(starts):
-        end = closed_at(text, start.end())
-        tries += end is None
-        if tries > MAX_OPEN_BOXES or len(found) >= MAX_BOXES:
+    n_others = 0  # that never close, stand around another one, or are empty
+    for start in reversed(list(BOX.finditer(text))):
+        if n_others > MAX_OTHERS or len(found) >= MAX_BOXES:
             break
-        if end is None or not text[start.end() : end].strip():
+        end = closed_at(text, start.end())
+        if end is None or not re.sub(r"\\boxed|[{}\s]", "", text[start.end() : end]):
+            n_others += 1
             continue
-        if found and end >= found[0][0]:  # around the ones after it
-            continue
-        if found and not BETWEEN_BOXES.fullmatch(text, end + 1, found[0][0]):
+        if found and end > found[0][0]:
+            n_others += 1
+            found = [box for box in found if box[0] > end]
+        elif found and not BETWEEN_BOXES.fullmatch(text, end + 1, found[0][0]):
             break
         found.insert(0, (start.start(), start.end(), end))
     return found
@@ -113,7 +127,8 @@ def last_boxed(text: str) -> str | None:
 
 
 def joined(text: str, found: Sequence[tuple[int, int, int]]) -> str | None:
-    return ", ".join(text[start:end].strip() for _, start, end in found) or None
+    contents = [text[start:end].strip() for _, start, end in found]
+    return contents[0] if len(set(contents)) == 1 else ", ".join(contents) or None
 
 
 def find_answer(response: str, thought_open: bool = False, lenient: bool = False) -> tuple[str | None, Rule | None]:
@@ -153,7 +168,8 @@ def find_answer(response: str, thought_open: bool = False, lenient: bool = False
             if len(text) > LONGEST_LINE and not at_end and not SENTENCE_END.search(text):
                 return None, None  # cut in the middle of a sentence: the last number is chance
             inner = next(filter(None, last.groups()), last[0]) if last in formulas else last[0]
-            return inner.strip(), "last"
+            # An escaped dollar sign that no amount follows was meant as the end of a formula.
+            return re.split(r"\\\$(?!\s*\d)", inner)[-1].strip(), "last"
     return None, None
 
 
@@ -187,16 +203,18 @@ def extract_answer(response: str, thought_open: bool = False, lenient: bool = Fa
 
 def choice_of(answer: str, choices: Sequence[str]) -> int | None:
     """Which of the choices an answer means by its letter, its text or its value; None if none, or two of them."""
-    text = plain(answer).replace("⟨", "").replace("⟩", "").strip(" ().:")
-    labelled = LABEL.fullmatch(plain(answer))
-    letter = next(filter(None, labelled.groups()[:3])) if labelled else text
-    by_letter = ord(letter) - ord("A") if len(letter) == 1 and "A" <= letter <= "Z" else None
+    if len(answer) > MAX_ANSWER:
+        return None
+    text = plain(answer)
+    label = LABEL.fullmatch(text)
+    letter = next(filter(None, label.groups()[:3])) if label else re.sub(r"[⟨⟩().:\s]", "", text)
+    by_letter = ord(letter) - ord("A") if re.fullmatch("[A-Z]", letter) else None
     if by_letter is not None and by_letter >= len(choices):
         by_letter = None
-    content = labelled[4] if labelled else answer
-    by_content = [i for i, choice in enumerate(choices) if same(choice, content)]
-    if labelled and by_letter is not None:
-        return by_letter if by_content in ([], [by_letter]) else None
+    content = label[4] if label else text
+    by_content = [i for i, choice in enumerate(choices) if same_plain(plain(choice), content)]
+    if label:  # both have to be the same choice
+        return by_letter if by_letter in by_content else None
     if len(by_content) == 1:
         return by_content[0]
     return by_letter if not by_content else None
@@ -311,7 +329,9 @@ class AnswerChecker:
                 given = choice_of(answer, choices)
                 if given is not None:
                     return "right" if given == right else "wrong"
-                return "wrong" if LABEL.fullmatch(plain(answer)) else self.compare(choices[right], answer)
+                if len(answer) > MAX_ANSWER or LABEL.fullmatch(plain(answer)):
+                    return "wrong"
+                return self.compare(choices[right], answer)
         verdict = self.quickly(gold, answer)
         return verdict if verdict is not None else self.ask(gold, answer)
 
@@ -339,7 +359,7 @@ class AnswerChecker:
                 self.cache[gold, answer] = verdict
                 self.counts[how] += 1
                 self.counts["unverifiable"] += verdict == "unverifiable"
-                self.counts["undecided"] += how == "sentence"
+                self.counts["undecided"] += how == "unread"
         return verdict
 
     def ask(self, gold: str, answer: str) -> Verdict:
@@ -371,7 +391,12 @@ def decide(gold: str, answer: str) -> tuple[Verdict | None, str]:
     verdict = same(gold, answer)
     if verdict is not None:
         return ("right" if verdict else "wrong"), "meaning"
-    if not any(c.isalnum() for c in answer):
-        return "wrong", "text"
-    words = re.findall(r"(?<![\\a-zA-Z])[a-zA-Z]{4,}", re.sub(r"\\(?:begin|end)\{\w+\}", "", plain(answer)))
-    return ("wrong", "sentence") if len(words) > MAX_WORDS else (None, "")
+    if not may_be_asked(gold):
+        return ("wrong", "unread") if readings(gold) else ("unverifiable", "unread")
+    return (None, "") if may_be_asked(answer) else ("wrong", "unread")
+
+
+def may_be_asked(text: str) -> bool:
+    """Whether Math-Verify can be trusted with it."""
+    found = plain(text)
+    return len(found) <= MAX_ASKED and bool(FOR_MATH_VERIFY.fullmatch(found)) and not NOT_FOR_MATH_VERIFY.search(found)

@@ -1,7 +1,7 @@
 """Mathematical expressions in LaTeX or plain text: parsed, then compared by their values at fixed points.
 
 Two expressions with the same values at several points, chosen before anybody saw them, are the same expression: far
-cheaper than simplifying symbols, and the work is bounded. Rational arithmetic is exact, everything else has 40 digits.
+cheaper than simplifying symbols, and the work is bounded. Rational arithmetic is exact, everything else has 120 digits.
 Text comes from models, so depth, digits and exponents are limited; what is beyond them, or unknown, is not understood,
 which is an answer that nobody should take for "different".
 """
@@ -9,7 +9,7 @@ which is an answer that nobody should take for "different".
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -22,20 +22,20 @@ MAX_DEPTH = 40  # of brackets, and of everything else that nests
 MAX_BITS = 40_000  # of an exact number: 12,000 digits
 MAX_EXPONENT = 10**6  # of a power that is not exact
 MAX_FACTORIAL = 1000
-POINTS = (
-    "positive",
-    "another",
-    "negative",
-    "whole",
-    "another whole",
+POINTS = ("positive", "another", "large", "negative", "far negative", "whole", "another whole")
+POSITIVE, NEGATIVE, WHOLE = (
+    slice(0, 3),
+    slice(3, 5),
+    slice(5, 7),
 )  # how the values of names are chosen, see `value_of_name`
 
 Value = Any  # Fraction, or mpmath's mpf or mpc, or None: not defined at this point
 Values = tuple[Value, ...]  # one per point
 
 context = mpmath.mp.clone() if hasattr(mpmath.mp, "clone") else mpmath.MPContext()
-context.dps = 40
-TOLERANCE = context.mpf(10) ** -25
+context.dps = 120
+TOLERANCE = context.mpf(10) ** -100  # relative
+RESIDUE = context.mpf(10) ** -130, context.mpf(10) ** -105  # what is left of terms that cancel; smaller is meant
 
 
 class NotUnderstoodError(ValueError):
@@ -83,12 +83,15 @@ TOKEN = re.compile(
     r"\s*(?:(\d+(?:\.\d+)?|\.\d+)|\\([a-zA-Z]+)|((?:np\.|math\.)?(?:" + "|".join(WORDS) + r"))(?![a-z])"
     r"|([A-Za-z])|(\*\*|[-+*/^_!()\[\]{}|']))"
 )
-CALLED = "fghFGH"  # a name before a bracket that is a function; other names are factors
+# A name before a bracket that is a function; other names are factors.
+CALLED = {*"fghpFGHPEV", "\\Gamma", "\\phi", "\\Phi", "\\psi", "\\Psi", "\\zeta", "\\sigma", "\\tau", "\\mu", "\\pi"}
 CLOSING = {"(": ")", "[": "]", "{": "}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil", "|": "|"}
 
 
 def tokens(text: str) -> list[str]:
     """Numbers, letters, signs, and commands with their backslash. Raises NotUnderstoodError."""
+    if re.search(r"\b0[xXbBoO][0-9A-Fa-f]", text):
+        raise NotUnderstoodError("digits of a program")
     found = []
     position = letters = 0
     text = text.rstrip()
@@ -124,6 +127,10 @@ def value_of_name(name: str, point: int) -> Fraction:
             return Fraction(2 + number % 11)
         case "negative":
             return -Fraction(61 + number % 97, 79)
+        case "far negative":
+            return -Fraction(30_000 + number % 9_973, 83)
+        case "large":
+            return Fraction(70_000 + number % 9_967, 73)
         case _:
             return Fraction(53 + number % 89, 71 + number % 7)
 
@@ -136,7 +143,7 @@ def bounded(value: Value) -> Value:
     """The value, if it is a number within the limits; raises NotUnderstoodError otherwise."""
     if isinstance(value, Fraction):
         if value.numerator.bit_length() + value.denominator.bit_length() > MAX_BITS:
-            return exact_or_real(value)
+            raise NotUnderstoodError("a number beyond the limits")
         return value
     if value is None or not context.isfinite(value):
         raise NotUnderstoodError("no finite value")
@@ -152,6 +159,8 @@ def power(base: Value, exponent: Value) -> Value:
             bits = max(base.numerator.bit_length(), base.denominator.bit_length())
             if abs(exponent.numerator) * bits <= MAX_BITS:
                 return base**exponent.numerator
+            if base.denominator == exponent.denominator == 1 and abs(exponent) > MAX_FACTORIAL:
+                raise NotUnderstoodError("a power beyond the limits")
         elif base > 0 and exponent.denominator < 10 and abs(exponent.numerator) < 100:
             roots = [exact_root(part, exponent.denominator) for part in (base.numerator, base.denominator)]
             if None not in roots:
@@ -251,6 +260,8 @@ class Parser:
     position: int = 0
     depth: int = 0
     otherwise: bool = False  # read what is doubtful in its other way: log to the base 10, 1/2x as 1/(2x)
+    after_number: bool = False  # the last factor ended with digits
+    vectors: set[str] = field(default_factory=set)  # names printed bold or with an arrow
     bars: bool = False  # inside of an absolute value, where a bar closes
     renamed: tuple[tuple[str, str], ...] = ()  # names that are to be read as others
 
@@ -290,9 +301,16 @@ class Parser:
         divided = False
         while True:
             token = self.peek()
+            if self.after_number and (token[:1].isdigit() or token[:1] in (".", "{")):
+                raise NotUnderstoodError("two numbers side by side")
             if token in ("*", "\\cdot", "\\times"):
                 self.take()
-                result = combined(multiply, result, self.signed_power())
+                factor = self.signed_power()
+                arrows = all(name.startswith("\\vec") for name in self.vectors)
+                if token == "\\cdot" and arrows:  # the dot product
+                    result = combined(multiply, result, factor)
+                else:
+                    result = self.multiplied(result, factor)
             elif token in ("/", "\\div"):
                 self.take()
                 divided = True
@@ -303,9 +321,15 @@ class Parser:
                 result = combined(divide, result, below)
             elif self.starts_factor(token) and not (argument and token[1:] in FUNCTIONS):
                 # In "1/2x" the x may be meant above or below.
-                result = combined(multiply, result, self.power(), doubtful=divided)
+                result = self.multiplied(result, self.power(), doubtful=divided)
             else:
                 return result
+
+    def multiplied(self, a: Expression, b: Expression, **flags: bool) -> Expression:
+        """The product of numbers. Vectors and matrices, printed bold or with an arrow, have others."""
+        if self.vectors & a.names and self.vectors & b.names:
+            raise NotUnderstoodError("a product of vectors or matrices")
+        return combined(multiply, a, b, **flags)
 
     def signed_power(self) -> Expression:
         if self.peek() in ("-", "+"):
@@ -322,10 +346,14 @@ class Parser:
         )  # fmt: skip
 
     def power(self) -> Expression:
+        start = self.position
         base = self.atom()
-        while self.peek() == "!":
+        self.after_number = self.position > start and self.found[self.position - 1][-1:].isdigit()
+        if self.peek() == "!":
             self.take()
             base = combined(factorial, base, whole=True)
+            if self.peek() == "!":
+                raise NotUnderstoodError("a double factorial")
         if self.peek() == "^" and self.peek(1) == "\\circ":
             self.position += 2
             return combined(multiply, base, constant(context.pi / 180))
@@ -334,9 +362,7 @@ class Parser:
             exponent = self.nested(self.exponent)
             whole = bool(exponent.names) and not base.names and self.is_negative(base)
             base = combined(power, base, exponent, whole=whole)
-            while self.peek() == "!":
-                self.take()
-                base = combined(factorial, base, whole=True)
+            self.after_number = False
         return base
 
     def exponent(self) -> Expression:
@@ -346,11 +372,11 @@ class Parser:
             return combined(lambda a: -a, inner) if minus else inner
         if self.peek() == "{":
             return self.group()
-        if self.peek().isdigit() and len(self.peek()) > 1:
+        if self.peek().isdigit():
             # LaTeX takes one digit; people who write "2^10" mean ten.
-            token = self.take()
-            return Expression(constant(Fraction(token)).values, doubtful=False)
-        result = self.atom()
+            result = constant(Fraction(self.take()))
+        else:
+            result = self.atom()
         if self.peek() == "^":  # a tower
             self.take()
             return combined(power, result, self.nested(self.exponent))
@@ -474,7 +500,7 @@ class Parser:
             inner = self.nested(lambda: self.product(argument=True))
 
         def apply(a: Value) -> Value:
-            if name in ("sin", "cos", "tan", "exp") and abs(a) > MAX_EXPONENT:
+            if name not in ("ln", "log", "lg", "arctan", "atan") and abs(a) > MAX_EXPONENT:
                 raise NotUnderstoodError("beyond the limits")
             if a == 0 and name in ("sin", "tan", "arctan", "arcsin"):
                 return Fraction(0)
@@ -487,7 +513,9 @@ class Parser:
 
     def name(self) -> Expression:
         """A variable with its accents, index and primes; or the constants e and i."""
-        token = self.take()
+        token = base = self.take()
+        if base in CALLED and self.found[self.position : self.position + 5] == ["^", "{", "-", "1", "}"]:
+            raise NotUnderstoodError("the inverse of a function, or a power")
         if token[1:] in ACCENTS and token.startswith("\\"):
             braced = self.peek() == "{"
             if braced:
@@ -496,7 +524,9 @@ class Parser:
             if braced:
                 self.take("}")
             # Bold print is no part of a name.
-            token = inner if token[1:].startswith("math") else f"{token}{inner}"
+            accent, token = token, inner if token[1:].startswith("math") else f"{token}{inner}"
+            if accent in ("\\mathbf", "\\vec", "\\overline", "\\hat"):
+                self.vectors.add(token)
             if not (inner.isalpha() or inner[1:] in GREEK):
                 raise NotUnderstoodError(inner)
         if self.peek() == "_":
@@ -520,7 +550,7 @@ class Parser:
             self.position += 3  # x(t) is x, a function of time
             return variable(token)
         if self.peek() == "(":
-            if token[0] in CALLED:
+            if base in CALLED or (self.peek(1).isalpha() and self.peek(2) == ")" and token.isalpha()):
                 return self.call(token)
             if self.peek(1).isdigit() and self.peek(2) == ")":
                 raise NotUnderstoodError(f"{token} of a number: a value of a function, or a product")
@@ -584,11 +614,14 @@ def parse(text: str, renamed: tuple[tuple[str, str], ...] = (), otherwise: bool 
 
 
 def same_value(a: Value, b: Value) -> bool:
-    """Equal exactly if both are rational, else to 25 digits."""
+    """Equal exactly if both are rational, else to 100 digits."""
     if isinstance(a, Fraction) and isinstance(b, Fraction):
         return a == b
     a, b = exact_or_real(a), exact_or_real(b)
-    return bool(abs(a - b) <= TOLERANCE * max(abs(a), abs(b)) or (abs(a) < TOLERANCE and abs(b) < TOLERANCE))
+    if abs(a - b) <= TOLERANCE * max(abs(a), abs(b)):
+        return True
+    smallest, largest = RESIDUE
+    return all(x == 0 or smallest < abs(x) < largest for x in (a, b))
 
 
 def same_expression(a: Expression, b: Expression) -> bool | None:
@@ -598,10 +631,10 @@ def same_expression(a: Expression, b: Expression) -> bool | None:
     something that is about whole numbers. What differs for negative values only, as x and |x| do, is not told.
     """
     agree = [None if x is None or y is None else same_value(x, y) for x, y in zip(a.values, b.values, strict=True)]
-    positive, another, negative, *whole_numbers = agree
-    whole = None if None in whole_numbers else all(whole_numbers)
-    if positive and another and whole is not False and (negative or (negative is None and whole)):
+    positive, negative, whole = agree[POSITIVE], agree[NEGATIVE], agree[WHOLE]
+    everywhere = False not in agree and positive.count(True) >= 2
+    if everywhere and (True in negative or whole == [True, True]):
         return True
     if a.whole or b.whole:
-        return False if False in whole_numbers else None
-    return False if positive is False or another is False else None
+        return False if False in whole else None
+    return False if False in positive else None

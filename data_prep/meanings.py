@@ -10,7 +10,8 @@ else has to decide. Where conventions are needed, they are these:
 - A gold in scientific notation (7.4e-12) is a measured value: 1 % off is right, as in Minerva
   (https://arxiv.org/abs/2206.14858). Any other gold is exact: a decimal answer needs four significant digits and has to
   be the gold, rounded; an exact answer to a decimal gold of three digits or more has to round to it.
-- f(x) = 2x is f(n) = 2n. Constants of integration (C, c_1, ...) may be named and placed differently: not decided here.
+- Of x = 3 + 4 = 7 the last side counts, and what stands before an approximation. f(x) = 2x is f(n) = 2n. Constants of
+  integration (C, c_1, ...) may have other names, but have to stand in the same places.
 """
 
 import re
@@ -19,10 +20,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
-from itertools import combinations, permutations
+from itertools import combinations_with_replacement, pairwise, permutations
 from typing import Any
 
 from data_prep.expressions import (
+    FUNCTIONS,
     MAX_CHARACTERS,
     POINTS,
     Expression,
@@ -39,6 +41,12 @@ from data_prep.expressions import (
     same_value,
     variable,
 )
+from data_prep.units import Unit, factor_between, find_unit
+
+
+class ContradictionError(NotUnderstoodError):
+    """The text says of one thing that it equals two different numbers: no gold says that."""
+
 
 MAX_PARTS = 100
 MAX_SCALES = 16
@@ -57,7 +65,7 @@ class Scalar:
     measured: bool = False
     percent: bool = False
     degrees: bool = False
-    unit: str = ""
+    unit: Unit | None = None
     text: str = ""  # of an expression with names, without what stands around it
 
 
@@ -100,6 +108,7 @@ class Equation:
 
     difference: Expression
     right: "Scalar"
+    text: str = ""
 
 
 Meaning = Scalar | Words | Based | Parts | Named | Equation
@@ -113,7 +122,7 @@ SIGNS = {
     "ℝ": "\\mathbb{R}",     "½": "\\frac{1}{2}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}",
     "⅓": "\\frac{1}{3}", "⅔": "\\frac{2}{3}", "θ": "\\theta ", "α": "\\alpha ", "β": "\\beta ", "λ": "\\lambda ",
     "μ": "\\mu ", "ω": "\\omega ", "φ": "\\phi ", "′": "'", "’": "'", "\u00a0": " ", "\u2009": " ", "，": ",",
-    "（": "(", "）": ")", "：": ":", "；": ";",
+    "（": "(", "）": ")", "：": ":", "；": ";", "－": "-", "＋": "+", "＝": "=",
 }  # fmt: skip
 SIGN = re.compile("|".join(map(re.escape, SIGNS)))
 RAISED, LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "₀₁₂₃₄₅₆₇₈₉"
@@ -127,7 +136,7 @@ REPLACED = {
     **dict.fromkeys(("quad", "qquad", "enspace", "thinspace", "space"), " "),
     **dict.fromkeys(("lvert", "rvert", "vert", "mid"), "|"),
     "ne": "\\neq ", "lt": "<", "gt": ">", "lbrace": "\\{", "rbrace": "\\}", "lbrack": "[", "rbrack": "]",
-    "land": ",", "wedge": ",", "lor": ",", "vee": ",", "ast": "*", "colon": ":", "degree": "^\\circ ",
+    "langle": "(", "rangle": ")", "varnothing": "\\emptyset", "ast": "*", "colon": ":", "degree": "^\\circ ",
     "deg": "^\\circ ",     "percent": "%", "euro": "", "pounds": "", "arg": "\\arg", "Re": "\\Re", "Im": "\\Im",
 }  # fmt: skip
 TEXT = re.compile(
@@ -140,13 +149,15 @@ DERIVATIVE = re.compile(
 )
 COMMAND = re.compile(r"\\([a-zA-Z]+)\*?")
 SPACING = re.compile(r"\\[,;:! >]|~|\\hspace\s*\{[^{}]*\}|\\[hv]?phantom\s*\{[^{}]*\}")
-OPEN_TEXT, CLOSE_TEXT, NEW_ROW = "⟨", "⟩", "¶"
+OPEN_TEXT, CLOSE_TEXT, NEW_ROW, DOLLAR = "⟨", "⟩", "¶", "§"
+OWN_SIGNS = str.maketrans({OPEN_TEXT: "\\langle ", CLOSE_TEXT: "\\rangle ", NEW_ROW: " ", DOLLAR: " "})
 EDGES = " \t\r\n$,;:*"
 
 
 def trimmed(text: str) -> str:
-    """Without punctuation around it; a point before it belongs to a number."""
-    return text.lstrip(EDGES).rstrip(EDGES + ".")
+    """Without punctuation around it; a point before it belongs to a number, and "..." means that something follows."""
+    text = text.lstrip(EDGES).rstrip(EDGES)
+    return text if text.endswith("..") else text.rstrip(EDGES + ".")
 
 
 def closing_brace(text: str, start: int) -> int:
@@ -184,7 +195,10 @@ def mark_text(text: str) -> str:
 @lru_cache(maxsize=20_000)
 def plain(text: str) -> str:
     """The text with one way of writing for each thing; for comparing and for reading."""
-    text = text.replace(OPEN_TEXT, "(").replace(CLOSE_TEXT, ")")
+    text = text.translate(OWN_SIGNS)
+    text = re.sub(r"\\mathbf\s*\{\s*(-?[\d.,]+)\s*\}", r"\1", text)
+    text = re.sub(r"(?:√|(?<![\\a-z])sqrt)\s*(\d+(?:\.\d+)?)", r"\\sqrt{\1}", text)
+    text = re.sub(r"\\\$\s*(?=[\d.])", DOLLAR, text)
     text = SIGN.sub(lambda match: SIGNS[match[0]], text)
     text = re.sub(f"[{RAISED}]+", lambda match: f"^{{{match[0].translate(SCRIPTS)}}}", text)
     text = re.sub(f"[{LOWERED}]+", lambda match: f"_{{{match[0].translate(SCRIPTS)}}}", text)
@@ -230,33 +244,22 @@ SCIENTIFIC = re.compile(
 )
 BASED = re.compile(r"([0-9]+[0-9A-Fa-f]*)\s*_\s*(?:\{?\s*(\d{1,2})\s*\}?|\{\s*⟨\s*(\w+)\s*⟩\s*\})")
 MATRIX = re.compile(r"\\begin\{([pbvBV]?matrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{\1\}")
-LABEL = re.compile(r"(?:⟨\s*\(?([A-J])\s*[).:]?\s*⟩|\(\s*([A-J])\s*\)|([A-J])\s*[).:])\s*(.+)")
+LABEL = re.compile(r"(?:⟨\s*\(?([A-J])\s*[).:]?\s*⟩|\(\s*([A-J])\s*\)|([A-J])\s*[).:])\s*([^\s+*/^(=<>!,;_|].*)")
 THOUSANDS_WITH_UNIT = re.compile(THOUSANDS.pattern + r"\s*(?:⟨.*⟩.*|%|\^\\circ|[A-Za-zÅ°][^,;]*)")
 NUMBERS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty"
 ).split()
-ORDINAL = re.compile(r"(\d+)\s*\^?\s*\{?\s*⟨?\s*(?:st|nd|rd|th)\s*⟩?\s*\}?(?:\s*⟨[^⟩]*⟩|\s+[a-z]+)?")
+ORDINAL = re.compile(
+    r"(\d+)\s*\^?\s*\{?\s*⟨?\s*(?:st|nd|rd|th)\s*⟩?\s*\}?(?:\s*⟨?\s*(?:grade|place|term|day|row|year|position)\s*⟩?)?"
+)
 NAME = re.compile(r"([A-Za-z]|\\[a-zA-Z]+)((?:_(?:\{[^{}]*\}|\w))?'*)(?:\s*\(([^()]*)\))?")
-# A number, then ⟨...⟩ and nothing but what units are made of; a number, then letters.
+# A number, then ⟨...⟩ and whatever a unit is made of; a number, then letters.
 UNIT_IN_TEXT = re.compile(r"([^⟨]*[\d}).!%])\s*(⟨[^⟩]*⟩(?:[\s/^{}\d-]|\\cdot|⟨[^⟩]*⟩)*)")
 UNIT = re.compile(
-    r"([-+]?[\d.,]+|[-+]?\d[\d.]*\s*(?:\\times|\\cdot|\*|x)\s*10\^\{?-?\d+\}?|.*\\frac\{\d+\}\{\d+\}|.*\\sqrt\{\d+\}|.*\\pi)"
-    r"\s*((?:\^\\circ )?[a-zA-ZÅΩ](?:[a-zA-ZÅΩ./^{}\s\d-]|\\cdot|\*)*)"
+    r"([-+]?[\d.,]+|[-+]?\d[\d.]*\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*\{?\s*-?\d+\s*\}?|.*\\frac\{\d+\}\{\d+\}"
+    r"|.*\\sqrt\{\d+\}|.*\\pi)(\s*)((?:\^\\circ )?[a-zA-ZÅΩμ](?:[a-zA-ZÅΩμ./^{}\s\d-]|\\cdot|\*)*)"
 )
-KNOWN_UNITS = frozenset(
-    "mm cm km nm kg mg ft mi lb oz mph kph km/h m/s hr min sec sq cu kJ mol eV MeV GeV keV Hz MHz GHz erg Å °C "
-    "ml mL L pct USD units unit deg rad yr".split()
-)
-UNITS = {
-    "mm": ("m", "1/1000"), "cm": ("m", "1/100"), "m": ("m", "1"), "meter": ("m", "1"), "metre": ("m", "1"),
-    "centimeter": ("m", "1/100"), "km": ("m", "1000"), "kilometer": ("m", "1000"),
-    "g": ("g", "1"), "gram": ("g", "1"), "kg": ("g", "1000"), "kilogram": ("g", "1000"),
-    "s": ("s", "1"), "sec": ("s", "1"), "second": ("s", "1"), "min": ("s", "60"), "minute": ("s", "60"),
-    "h": ("s", "3600"), "hr": ("s", "3600"), "hour": ("s", "3600"), "day": ("s", "86400"), "week": ("s", "604800"),
-    "inch": ("in", "1"), "inches": ("in", "1"), "foot": ("in", "12"), "feet": ("in", "12"), "ft": ("in", "12"),
-    "yard": ("in", "36"), "cent": ("$", "1/100"), "dollar": ("$", "1"),
-}  # fmt: skip
 
 
 def pieces(text: str, separator: re.Pattern[str]) -> tuple[list[str], list[str]]:
@@ -284,22 +287,31 @@ def pieces(text: str, separator: re.Pattern[str]) -> tuple[list[str], list[str]]
 
 def readings(text: str) -> tuple[Meaning, ...]:
     """What a text says; more than one meaning where it is open, none where it is not understood."""
-    return _readings(plain(text)) if len(text) <= MAX_CHARACTERS else ()
+    with suppress(ContradictionError):
+        return read_plain(plain(text)) if len(text) <= MAX_CHARACTERS else ()
+    return ()
 
 
 @lru_cache(maxsize=20_000)
-def _readings(text: str) -> tuple[Meaning, ...]:
+def read_plain(text: str) -> tuple[Meaning, ...]:
+    """`readings` of a text that is plain already."""
     found: list[Meaning] = []
     attempts: list[Callable[[], Meaning]] = []
     if THOUSANDS.fullmatch(text):
         attempts.append(lambda: scalar(text.replace(",", "")))
     attempts.append(lambda: read(text))
+    if one_letter := re.fullmatch(r"([-+]?[\d.]+)\s+([msghNJWVKAL])", text):  # "5 m" is a length, or a product
+        attempts.append(lambda: replace(scalar(one_letter[1]), unit=find_unit(one_letter[2])))
     if label := LABEL.fullmatch(text):
         attempts.insert(0, lambda: read(label[4]))
         attempts.append(lambda: read(next(filter(None, label.groups()[:3]))))
     for attempt in attempts:
-        with suppress(NotUnderstoodError, RecursionError):
+        try:
             found.append(attempt())
+        except ContradictionError:
+            raise
+        except (NotUnderstoodError, RecursionError):
+            continue
     return tuple(found)
 
 
@@ -311,6 +323,8 @@ def read(text: str, depth: int = 0) -> Meaning:
     if not text or depth > 8:
         raise NotUnderstoodError("nothing, or nested too deeply")
     if match := MATRIX.fullmatch(text):
+        if match[1] in ("vmatrix", "Vmatrix"):
+            raise NotUnderstoodError("a determinant")
         return read_matrix(match[2], depth)
     if text.startswith(OPEN_TEXT) and text.find(CLOSE_TEXT) == len(text) - 1:
         return read_words(text[1:-1], depth)
@@ -337,6 +351,8 @@ def read(text: str, depth: int = 0) -> Meaning:
         return Based(based[1].lstrip("0") or "0", str(NUMBERS.index(base)) if base in NUMBERS else base)
     if infinite := infinity(text):
         return infinite
+    if text in ("\\emptyset", "\\{\\}", "\\{ \\}"):
+        return Words("empty set")
 
     items, _ = pieces(text, SEPARATOR)
     items = [item for item in items if trimmed(item)]
@@ -367,8 +383,11 @@ def read(text: str, depth: int = 0) -> Meaning:
 
 
 def plus_minus(text: str) -> list[str]:
+    """The two values of a text with a plus-minus sign. Raises NotUnderstoodError for two such signs."""
     if "\\pm" not in text and "\\mp" not in text:
         return [text]
+    if text.count("\\pm") + text.count("\\mp") > 1:
+        raise NotUnderstoodError("more than one plus-minus sign")
     return [text.replace("\\pm", first).replace("\\mp", second) for first, second in (("+", "-"), ("-", "+"))]
 
 
@@ -389,9 +408,14 @@ def read_words(text: str, depth: int) -> Meaning:
             return read(inner, depth + 1)
         except NotUnderstoodError:
             pass
+    if inner.casefold() in NUMBERS:
+        return scalar(str(NUMBERS.index(inner.casefold())))
+    if infinite := infinity(inner.casefold()):
+        return infinite
     if not letters_of(inner):
         raise NotUnderstoodError("no words")
-    return Words(letters_of(inner))
+    # Where digits stand among the words, signs and points between them count.
+    return Words(re.sub(r"\s+", " ", inner.casefold()) if re.search(r"\d", inner) else letters_of(inner))
 
 
 def read_brackets(text: str, depth: int) -> Meaning | None:
@@ -401,6 +425,8 @@ def read_brackets(text: str, depth: int) -> Meaning | None:
     if not is_set and not (text[0] in "([" and text[-1] in ")]" and len(text) > 2):
         return None
     inner = text[left:-right]
+    if MATRIX.fullmatch(inner.strip()):
+        return read(inner, depth + 1)
     level = 0
     for c in inner:  # (1)(2) is not one pair of brackets
         level += (c in OPENING) - (c in CLOSING)
@@ -449,29 +475,41 @@ def read_matrix(body: str, depth: int) -> Parts:
 
 def read_relation(sides: list[str], signs: list[str], depth: int) -> Meaning:
     signs = [{"<=": "\\leq", ">=": "\\geq", "!=": "\\neq"}.get(sign, sign) for sign in signs]
+    if not all(sides) and signs != ["="]:
+        raise NotUnderstoodError("a relation without one of its sides")
     if all(sign in ("=", "\\approx") for sign in signs):
         if "\\approx" in signs:  # what stands before it is exact
             first = signs.index("\\approx")
-            sides = sides[: first + 1] if first or not NAME.fullmatch(sides[0]) else sides[:2]
+            last = first + 1 if first or not NAME.fullmatch(sides[0]) else first + 2
+            if not NAME.fullmatch(sides[0]):
+                contradicted([*sides[first:]], nearly=True)
+            sides = sides[:last]
             if len(sides) == 1:
                 return read(sides[0], depth + 1)
         return read_equality([side for side in sides if side], depth)
     if signs == ["\\in"]:
+        if not NAME.fullmatch(sides[0]) and not NAMES.fullmatch(re.sub(r"\s", "", sides[0])):
+            raise NotUnderstoodError("not a name that is in a set")
         return read(sides[1], depth + 1)
+    if signs == ["\\neq"] and NAME.fullmatch(sides[0]):
+        left_out = scalar(sides[1])
+        below, above = (MINUS_INFINITY, left_out), (left_out, PLUS_INFINITY)
+        return Named(sides[0], Parts("union", (Parts("interval", below, "()"), Parts("interval", above, "()"))))
     if len(signs) == 1 and signs[0] in ("<", ">", "\\leq", "\\geq"):
         left, right = (scalar(side).expression for side in sides)
         if right.names and not left.names:
             left, right, signs = right, left, [{"<": ">", ">": "<", "\\leq": "\\geq", "\\geq": "\\leq"}[signs[0]]]
         if len(left.names) != 1 or right.names:
             raise NotUnderstoodError("an inequality in several variables")
+        (name,) = left.names
         # Linear in its variable, a x + b < c: by the values at two points.
         slope, offset = linear(left)
         bound = combined(lambda c: divide(add(c, -offset), slope), right)
         strict, less = signs[0] in "<>", (signs[0] in ("<", "\\leq")) == (slope > 0)
         end = Scalar(bound)
         if less:
-            return Parts("interval", (MINUS_INFINITY, end), "()" if strict else "(]")
-        return Parts("interval", (end, PLUS_INFINITY), "()" if strict else "[)")
+            return Named(name, Parts("interval", (MINUS_INFINITY, end), "()" if strict else "(]"))
+        return Named(name, Parts("interval", (end, PLUS_INFINITY), "()" if strict else "[)"))
     if len(signs) == 2 and all(sign in ("<", "\\leq") for sign in signs):
         low, name, high = sides
     elif len(signs) == 2 and all(sign in (">", "\\geq") for sign in signs):
@@ -479,10 +517,24 @@ def read_relation(sides: list[str], signs: list[str], depth: int) -> Meaning:
         signs = [sign.replace(">", "<").replace("geq", "leq") for sign in reversed(signs)]
     else:
         raise NotUnderstoodError("a relation of another kind")
-    if not NAME.fullmatch(name):
+    if not re.fullmatch(r"(?:\|[a-zA-Z]\||[a-zA-Z]|\\[a-z]+)(?:_\{?\w\}?)?|[a-zA-Z]\([a-z]\)", name):
         raise NotUnderstoodError("bounds of an expression")
     ends = (infinity(low) or read(low, depth + 1), infinity(high) or read(high, depth + 1))
-    return Parts("interval", ends, ("(" if signs[0] == "<" else "[") + (")" if signs[1] == "<" else "]"))
+    brackets = ("(" if signs[0] == "<" else "[") + (")" if signs[1] == "<" else "]")
+    if name.startswith("|"):
+        opposite = tuple(negative(end) for end in reversed(ends))
+        mirrored = brackets[::-1].translate(str.maketrans("()[]", ")(]["))
+        return Named(
+            name[1], Parts("union", (Parts("interval", opposite, mirrored), Parts("interval", ends, brackets)))
+        )
+    return Named(name, Parts("interval", ends, brackets))
+
+
+def negative(end: Meaning) -> Meaning:
+    """The opposite of a bound of an absolute value. Raises NotUnderstoodError for negative and infinite ones."""
+    if not isinstance(end, Scalar) or end.expression.names or not exact_or_real(end.expression.value) > 0:
+        raise NotUnderstoodError("bounds that are not two positive numbers")
+    return Scalar(combined(lambda a: -a, end.expression))
 
 
 def linear(expression: Expression) -> tuple[Any, Any]:
@@ -506,39 +558,56 @@ def read_equality(sides: list[str], depth: int) -> Meaning:
     left, right = sides[0], sides[-1]
     if NAME.fullmatch(right) and re.fullmatch(r"-?\d+(\.\d+)?|\\frac\{\d+\}\{\d+\}", left):
         left, right = right, left
+    if not NAME.fullmatch(left):  # "x = 3 + 3 = 7" ends with what it says about x, after a slip
+        contradicted(sides)
     value = read(right, depth + 1)
     head = re.sub(r"\s|⟨|⟩", "", left)
     names = names_in(value)
-    if match := NAME.fullmatch(left):
+    if len(sides) > 2 and isinstance(value, Scalar) and (names or not NAME.fullmatch(left)):
+        return Equation(NOTHING, value)
+    match = NAME.fullmatch(left)
+    if match and match[1][1:] not in FUNCTIONS:
         arguments = tuple(a.strip() for a in (match[3] or "").split(",") if a.strip())
         name = re.sub(r"[\s{}]", "", match[1] + match[2])
-        if name not in names:
-            variables = all(re.fullmatch(r"[a-zA-Z]|\\[a-z]+", a) for a in arguments)
-            return Named(name, value, arguments if variables else ())
-    elif match := re.fullmatch(r"\(([a-z])\)", head):
+        simple = all(re.fullmatch(r"[a-zA-Z]|\\[a-z]+|-?\d+", a) for a in arguments)
+        if name not in names and simple and (match[3] is None or arguments):
+            return Named(name, value, arguments)
+    if match := re.fullmatch(r"\(([a-z])\)", head):
         return Named("", value, (match[1],))
-    elif NAMES.fullmatch(head) or (QUANTITY.fullmatch(head) and not names & names_of_text(left)):
+    if NAMES.fullmatch(head) or (QUANTITY.fullmatch(head) and not names & names_of_text(left)):
         return Named(head, value)
     if not isinstance(value, Scalar):
         raise NotUnderstoodError("an equation of lists")
-    if len(sides) > 2:
-        return Equation(NOTHING, value)
     try:
         first = scalar(left).expression
     except NotUnderstoodError:
         return Equation(NOTHING, value)
-    if not first.names and not value.expression.names:
-        if same_expression(first, value.expression):  # "1 + 1 = 2"
-            return value
-        return Equation(NOTHING, value)
-    return Equation(combined(lambda a, b: add(a, -b), first, value.expression), value)
+    if not first.names and not names:
+        return value  # "1 + 1 = 2"; that it holds was asked before
+    difference = combined(lambda a, b: add(a, -b), first, value.expression)
+    return Equation(difference, value, f"{left} {right}")
+
+
+def contradicted(sides: Sequence[str], nearly: bool = False) -> None:
+    """Raises ContradictionError if two of the sides are constants that differ; `nearly`: by more than a tenth."""
+    constants = []
+    for side in sides:
+        with suppress(NotUnderstoodError):
+            expression = scalar(side).expression
+            if not expression.names:
+                constants.append(expression.value)
+    for a, b in pairwise(constants):
+        a, b = exact_or_real(a), exact_or_real(b)
+        if not same_value(a, b) and not (nearly and abs(a - b) <= max(abs(a), abs(b)) / 10):
+            raise ContradictionError("one thing equals two different numbers")
 
 
 NAMES = re.compile(r"\(([a-zA-Z](_\{?\w\}?)?,)+[a-zA-Z](_\{?\w\}?)?\)")  # (x, y)
-QUANTITY = re.compile(
-    r"\|?[A-Z]{2,}\|?(_\{?[\w,]+\}?)?(\^\{?\d\}?)?(\(.*\))?|\\frac\{[^{}]*[A-Za-z].*\}\{.*[A-Za-z].*\}|[A-Z]_\{?\w+\}?:[A-Z](_\{?\w+\}?)?"
-    r"|\|[a-zA-Z]\||[A-Z]:[A-Z]|\\(angle|triangle)[A-Z]+|[a-zA-Z]+\(.*\)"
-)  # AB, |AB|, AB^2, \frac{NO}{BO}, S_{MBCN}:S, \angle ABC, \frac{V_o(s)}{V_i(s)}: what an answer can be about
+SEGMENT = r"(?:[A-Z]{2}|[A-Z]_\{?\w\}?\([a-z]\)|S_\{[A-Z]+\})"
+QUANTITY = re.compile(  # AB, AB^2, MRS_{x,y}, |AB|, \frac{NO}{BO}, \frac{V_o(s)}{V_i(s)}, S_{MBCN}:S, \angle ABC
+    r"[A-Z]{2,}(_\{?[\w,]+\}?)?(\^\{?\d\}?)?|\|[A-Z]{2}\||\\frac\{"
+    + SEGMENT + r"\}\{" + SEGMENT + r"\}|[A-Z](_\{?\w+\}?)?:[A-Z](_\{?\w+\}?)?|\\(angle|triangle)[A-Z]+"
+)  # fmt: skip
 
 
 def names_of_text(text: str) -> frozenset[str]:
@@ -567,16 +636,23 @@ def scalar(text: str) -> Scalar:
     while (inner := unwrapped(text)) is not None:
         text = trimmed(inner)
     percent = degrees = False
-    unit = ""
+    unit: Unit | None = None
+    words = ""
+    if text.startswith(DOLLAR):
+        text, unit = text[1:].strip(), find_unit("dollar")
     if match := UNIT_IN_TEXT.fullmatch(text):
-        text, unit = trimmed(match[1]), match[2]
-    elif (match := UNIT.fullmatch(text)) and is_unit(match[2], spaced=text[match.end(1)].isspace()):
-        text, unit = match[1].strip(), match[2]
-    unit = re.sub(r"[⟨⟩~]", " ", unit)
-    if re.fullmatch(r"\s*(percent|pct|percentage|per cent)\s*", unit):
-        percent, unit = True, ""
-    elif re.fullmatch(r"\s*degrees?\s*", unit):
-        degrees, unit = True, ""
+        text, words = trimmed(match[1]), re.sub(r"[⟨⟩~]", " ", match[2])
+    elif (match := UNIT.fullmatch(text)) and may_be_unit(match[3], spaced=bool(match[2])):
+        text, words = match[1].strip(), match[3]
+    words = words.strip(" .,;()")
+    if re.fullmatch(r"percent|pct|percentage|per cent|percentage points", words):
+        percent = True
+    elif re.fullmatch(r"degrees?", words):
+        degrees = True
+    elif words:
+        unit = find_unit(words)
+        if unit is None:
+            raise NotUnderstoodError(f"{words!r} after a number")
     if text.endswith("%"):
         percent, text = True, text[:-1].strip()
     if "^\\circ" in text and not re.search(r"\\?(sin|cos|tan|cot|sec|csc|pi)", text):
@@ -587,7 +663,6 @@ def scalar(text: str) -> Scalar:
         text = trimmed(inner)
     if THOUSANDS.fullmatch(text):
         text = text.replace(",", "")
-    unit = normal_unit(unit)
     if match := SCIENTIFIC.fullmatch(text):
         exponent = int(next(filter(None, match.groups()[1:])).replace(" ", ""))
         if abs(exponent) > 400:
@@ -602,27 +677,19 @@ def scalar(text: str) -> Scalar:
     return Scalar(parse(text), None, False, percent, degrees, unit, text)
 
 
-def is_unit(unit: str, spaced: bool) -> bool:
-    """Whether letters after a number are a unit and not variables: words, or a unit that we know.
-
-    `spaced`: a space stands before them.
-    """
-    words = re.findall(r"[a-zA-ZÅΩ]+", unit)
-    if re.match(r"(sqrt|pi|sin|cos|tan|log|ln|exp|arc|e-?\d|mod|or\b|and\b)", unit):
+def may_be_unit(text: str, spaced: bool) -> bool:
+    """Whether letters after a number are a unit and not variables: words, or more than one letter of a known unit."""
+    if re.match(r"(sqrt|pi|sin|cos|tan|log|ln|exp|arc|e-?\d)", text):
         return False
-    first = words[0]
-    if len(first) >= 4 or first in KNOWN_UNITS or (len(first) > 1 and singular(first) in UNITS):
+    if text == "pct":
         return True
-    compound = len(words) > 1 and all(word in KNOWN_UNITS or len(word) >= 4 for word in words[1:])
-    return spaced and compound and first in "msgJWNAVK"
-
-
-def singular(word: str) -> str:
-    return word[:-1] if len(word) > 3 and word.endswith("s") else word
-
-
-def normal_unit(text: str) -> str:
-    return " ".join(singular(word) for word in re.findall(r"[a-z]+|\d", text.casefold()))
+    first = re.match(r"[a-zA-ZÅΩμ]+", text)
+    if first is None:
+        return True  # °C
+    single = len(first[0]) == 1
+    if text in ("Å", "Ω"):
+        return True
+    return (len(first[0]) >= 4 and spaced) or (find_unit(text) is not None and (not single or text != first[0]))
 
 
 def significant(number: str) -> int:
@@ -634,34 +701,61 @@ def significant(number: str) -> int:
 
 def same(gold: str, answer: str) -> bool | None:
     """Whether the answer says what the gold says; None if one of them was not understood, or it cannot be told."""
-    if plain(gold) == plain(answer):
-        return True if plain(gold) else None
-    if plain(answer).rpartition("=")[2].strip() == plain(gold) and re.search("[a-zA-Z]", plain(gold)):
-        return True  # I(t) = I(0) e^{-t}
-    if letters_only(gold) and letters_of(plain(gold)) == letters_of(plain(answer)) and letters_only(answer):
+    return same_plain(plain(gold), plain(answer)) if max(len(gold), len(answer)) <= MAX_CHARACTERS else None
+
+
+def same_plain(gold: str, answer: str) -> bool | None:
+    """`same` for texts that are plain already."""
+    if gold == answer:
+        return True if gold else None
+    # "I(t) = I(0) e^{-t}" for "I(0) e^{-t}", also where that is not understood.
+    left, equals, right = answer.partition("=")
+    name = NAME.fullmatch(left.strip())
+    stated = equals and tight(right) == tight(gold) and re.search("[a-zA-Z]", gold)
+    if name and stated and name[1][1:] not in FUNCTIONS and (name[3] is not None or name[1] not in gold):
         return True
-    label = LABEL.fullmatch(plain(answer))
-    if label and (choice := re.fullmatch(r"⟨?\(?([A-J])\)?⟩?", plain(gold))):
+    if letters_only(gold) and letters_only(answer):
+        return letters_of(gold) == letters_of(answer)
+    label = LABEL.fullmatch(answer)
+    if label and (choice := re.fullmatch(r"⟨?\(?([A-J])\)?⟩?", gold)):
         return choice[1] in label.groups()[:3]  # "(D) C" is D
-    ours, theirs = readings(gold), readings(answer)
-    if not ours or not theirs:
+    try:
+        ours, theirs = read_gold(gold), read_plain(answer)
+        if not ours or not theirs:
+            return None
+        verdicts = [same_meaning(a, b) for a in ours for b in theirs]
+    except ContradictionError:
+        return False
+    except NotUnderstoodError:
         return None
-    verdicts = [same_meaning(a, b) for a in ours for b in theirs]
     if True in verdicts or decimal_comma(gold, answer):
         return True
     return None if None in verdicts else False
 
 
-def letters_only(text: str) -> bool:
-    return bool(re.fullmatch(r"⟨?[A-Za-z][A-Za-z' -]*⟩?", plain(text)))
+def tight(text: str) -> str:
+    """The text without spaces, but for those between digits."""
+    return re.sub(r"(?<!\d) | (?!\d)", "", text.strip())
+
+
+def read_gold(gold: str) -> tuple[Meaning, ...]:
+    """A gold that contradicts itself was cut out of a text; its last side was meant."""
+    try:
+        return read_plain(gold)
+    except ContradictionError:
+        return read_plain(gold.rpartition("=")[2].strip())
+
+
+def letters_only(plain_text: str) -> bool:
+    """One or more words, of which the first has at least three letters; "x-y" and "AB" are not."""
+    return bool(re.fullmatch(r"⟨?\s*[A-Za-z]{3,}(?:[ '-][A-Za-z]+)*\s*⟩?", plain_text))
 
 
 def decimal_comma(gold: str, answer: str) -> bool:
-    """Whether two numbers are the same but for a decimal comma: 1000,99 and 1000.99, but not a list such as 1,5."""
-    pair = [plain(gold), plain(answer)]
+    """Whether two plain texts are one number but for a decimal comma: 1000,99 and 1000.99, but not 1,234 and 1.234."""
     return any(
-        re.fullmatch(r"-?\d+,\d{2,}", comma) is not None and comma.replace(",", ".") == point
-        for comma, point in (pair, pair[::-1])
+        re.fullmatch(r"-?(?:\d+,(?:\d\d|\d{4,})|0,\d+)", comma) is not None and comma.replace(",", ".") == point
+        for comma, point in ((gold, answer), (answer, gold))
     )
 
 
@@ -672,6 +766,8 @@ def same_meaning(gold: Meaning, answer: Meaning) -> bool | None:
         case (Named(), Equation()) | (Equation(), Named()):
             first, second = (as_equation(side) if isinstance(side, Named) else side for side in (gold, answer))
             return None if first is None or second is None else same_meaning(first, second)
+        case Named(), Parts(kind="list") if NAMES.fullmatch(gold.name):
+            return same_named_tuple(gold, answer)
         case Named(), _:
             return same_meaning(gold.value, answer)
         case _, Named():
@@ -690,9 +786,9 @@ def same_meaning(gold: Meaning, answer: Meaning) -> bool | None:
             return same_equation(gold, answer)
         case Parts(), Parts():
             return same_parts(gold, answer)
-        case Parts(kind="set" | "list", items=[single]), Scalar() | Words():
+        case Parts(kind="set" | "list", items=[single]), Scalar():
             return same_meaning(single, answer)
-        case Scalar() | Words(), Parts(kind="set" | "list", items=[single]):
+        case Scalar(), Parts(kind="set" | "list", items=[single]):
             return same_meaning(gold, single)
         case (Parts(kind="ratio", items=[above, Scalar() as below]), Scalar()) if isinstance(above, Scalar):
             return same_scalar(ratio(above, below), answer)
@@ -700,8 +796,8 @@ def same_meaning(gold: Meaning, answer: Meaning) -> bool | None:
             return same_scalar(gold, ratio(above, below))
         case Equation(), Scalar():
             return None if gold.difference is NOTHING and same_scalar(gold.right, answer) else False
-        case Scalar(), Equation():  # 2x = 6 does not say what 6 stands for
-            return None if same_scalar(gold, answer.right) else False
+        case _, Equation():  # 2x = 6 does not say what 6 stands for
+            return False
         case Equation(), _:
             return None
         case (Words(), Scalar()) | (Scalar(), Words()):
@@ -713,21 +809,42 @@ def ratio(above: Scalar, below: Scalar) -> Scalar:
     return Scalar(combined(divide, above.expression, below.expression))
 
 
+def same_named_tuple(gold: Named, answer: Parts) -> bool | None:
+    """(x, y) = (2, 3) and a list, which may say y = 3, x = 2."""
+    by_name = {item.name: item.value for item in answer.items if isinstance(item, Named)}
+    names = gold.name.strip("()").split(",")
+    if len(by_name) == len(answer.items) and set(by_name) & set(names):
+        if set(by_name) != set(names):
+            return False
+        answer = Parts("tuple", tuple(by_name[name] for name in names))
+    return same_meaning(gold.value, answer)
+
+
 def as_equation(named: Named) -> Equation | None:
     """y = 2x + 1 as an equation."""
     if not isinstance(named.value, Scalar) or not re.fullmatch(r"[a-zA-Z](_\w)?", named.name):
         return None
     difference = combined(lambda a, b: add(a, -b), variable(named.name), named.value.expression)
-    return Equation(difference, named.value)
+    return Equation(difference, named.value, named.value.text)
 
 
 def same_named(gold: Named, answer: Named) -> bool | None:
     """Values under a name. The names may differ; the arguments of a function are read as the gold's."""
     ours, theirs = gold.value, answer.value
+    if gold.name != answer.name:
+        if NAMES.fullmatch(gold.name) and NAMES.fullmatch(answer.name):
+            return False  # (x, y) = ... and (y, x) = ...
+        if gold.name.count("'") != answer.name.count("'") or (isinstance(ours, Parts) and ours.kind == "interval"):
+            return False  # f(x) and f'(x); x < 1 and y < 1
+    numbers = [a for a in (*gold.arguments, *answer.arguments) if a.lstrip("-").isdigit()]
+    if numbers:
+        return same_meaning(ours, theirs) if gold.arguments == answer.arguments else False  # f(2) and f(3)
     if gold.arguments != answer.arguments and len(gold.arguments) == len(answer.arguments):
         if not (isinstance(ours, Scalar) and isinstance(theirs, Scalar)):
             return None
         if theirs.text:
+            if names_in(theirs) & set(gold.arguments) - set(answer.arguments):
+                return False  # f(x) = 2x and f(y) = 2x
             renamed = tuple(zip(answer.arguments, gold.arguments, strict=True))
             theirs = replace(theirs, expression=parse(theirs.text, renamed))
     return same_meaning(ours, theirs)
@@ -742,7 +859,7 @@ def other_readings(gold: Scalar, answer: Scalar) -> Iterator[tuple[Expression, E
     yield from [(a, b) for a in ours for b in theirs][1:]
 
 
-CONSTANT = re.compile(r"[Cc](_\w+)?|[ABKk]_\d")
+CONSTANT = re.compile(r"[Cc](_\w+)?")
 
 
 def same_up_to_constants(gold: Scalar, answer: Scalar) -> bool:
@@ -758,11 +875,17 @@ def same_up_to_constants(gold: Scalar, answer: Scalar) -> bool:
 
 def same_scalar(gold: Scalar, answer: Scalar) -> bool | None:
     a, b = gold.expression, answer.expression
-    known = unit_factor(gold.unit, answer.unit)
-    if known is False:
+    scale = factor_between(gold.unit, answer.unit)
+    if scale is None:
         return False
-    if known not in (None, 1):
-        b = combined(lambda x: multiply(x, known), b)
+    if scale != 1:
+        b = combined(lambda x: multiply(x, scale), b)
+        answer = replace(answer, expression=b)
+    radians = find_unit("rad")
+    if gold.degrees != answer.degrees and radians in (gold.unit, answer.unit):
+        inside, outside = (a, b) if gold.degrees else (b, a)
+        turned = multiply(inside.value, context.pi / 180)
+        return not a.names and not b.names and same_value(turned, outside.value)
     verdict = same_expression(a, b)
     for other in other_readings(gold, answer) if not verdict else ():
         verdict = verdict or same_expression(*other)
@@ -820,15 +943,6 @@ def rounds_to(exact: Any, rounded: Any, digits: int) -> bool:
     return bool(abs(exact - rounded) < context.mpf(10) ** -places / 2 * (1 + context.mpf(10) ** -12))
 
 
-def unit_factor(gold: str, answer: str) -> Fraction | bool | None:
-    """What the answer's number is multiplied with to be in the gold's unit; False if the units are of two kinds."""
-    if not gold or not answer or gold == answer or gold not in UNITS or answer not in UNITS:
-        return None
-    if UNITS[gold][0] != UNITS[answer][0]:
-        return False
-    return Fraction(UNITS[answer][1]) / Fraction(UNITS[gold][1])
-
-
 def same_equation(gold: Equation, answer: Equation) -> bool | None:
     """Equations are the same if their differences are proportional, or become so when multiplied by one or two names.
 
@@ -843,15 +957,20 @@ def same_equation(gold: Equation, answer: Equation) -> bool | None:
     quotients = [divide(a.values[i], b.values[i]) for i in points]
     if len(quotients) < 4:
         return None
-    powers = [[1] * len(points)]
+    scales = [[Fraction(1)] * len(points)]
     for name in a.names:
+        # Multiplying by a name is only allowed where it takes away a denominator: else it adds a solution.
         values = [variable(name).values[i] for i in points]
-        powers += [values, [1 / value for value in values]]
+        below = re.compile(rf"/\s*\(?\s*{re.escape(name)}|\\frac\{{[^{{}}]*\}}\{{[^{{}}]*{re.escape(name)}")
+        if below.search(answer.text):
+            scales.append([1 / value for value in values])
+        if below.search(gold.text):
+            scales.append(values)
     return any(
         all(same_value(multiply(quotients[0], scale[0]), multiply(q, s)) for q, s in zip(quotients, scale, strict=True))
-        for first, second in combinations(powers[:MAX_SCALES], 2)
+        for first, second in combinations_with_replacement(scales[:MAX_SCALES], 2)
         for scale in ([x * y for x, y in zip(first, second, strict=True)],)
-    ) or all(same_value(quotients[0], q) for q in quotients)
+    )
 
 
 def same_parts(gold: Parts, answer: Parts) -> bool | None:
@@ -866,8 +985,7 @@ def same_parts(gold: Parts, answer: Parts) -> bool | None:
         return ends and gold.brackets == answer.brackets
     if "interval" in kinds:
         if {"matrix", "ratio", "list", "set"} & set(kinds):
-            brackets = gold.brackets or answer.brackets
-            return ordered(gold.items, answer.items) and (None if brackets == "[]" else False)
+            return False
         brackets = gold.brackets or answer.brackets  # a pair in round brackets: an interval, or a point
         ends = ordered(gold.items, answer.items)
         return ends and brackets == "()"
@@ -884,13 +1002,13 @@ def same_parts(gold: Parts, answer: Parts) -> bool | None:
         if kinds != ("ratio", "ratio"):
             return None if len(gold.items) == len(answer.items) else False
         return same_ratio(gold, answer)
+    if tuples := as_tuples(gold, answer):
+        return unordered(tuples, answer.items)
     named = [isinstance(item, Named) for item in (*gold.items, *answer.items)]
     if all(named) and len(gold.items) == len(answer.items) and gold.kind == answer.kind == "list":
         return same_named_list(gold, answer)
     if gold.kind == "tuple":
-        if answer.kind == "tuple":
-            return ordered(gold.items, answer.items)
-        return ordered(gold.items, answer.items)
+        return False if answer.kind == "set" else ordered(gold.items, answer.items)
     if answer.kind == "tuple":
         if gold.kind == "set":
             return unordered(gold.items, answer.items)
@@ -899,15 +1017,29 @@ def same_parts(gold: Parts, answer: Parts) -> bool | None:
     if "set" in kinds:
         return unordered(distinct(gold.items), distinct(answer.items))
     verdict = unordered(gold.items, answer.items)
-    if verdict is False and unordered(distinct(gold.items), distinct(answer.items)):
-        return None
+    if verdict is False and all(isinstance(item, Parts) for item in gold.items):
+        # A solution of several parts may be named twice; a number twice would be a double root.
+        return unordered(distinct(gold.items), distinct(answer.items))
     return verdict
+
+
+def as_tuples(gold: Parts, answer: Parts) -> list[Meaning]:
+    """p=5, q=2; p=7, q=2 as (5,2), (7,2), if the answer is a list of tuples; else nothing."""
+    names = [item.name for item in gold.items if isinstance(item, Named)]
+    size = len(set(names))
+    cycle = len(names) == len(gold.items) > size > 1 and names == names[:size] * (len(names) // size)
+    if not cycle or not all(isinstance(item, Parts) for item in answer.items):
+        return []
+    values = [item.value for item in gold.items if isinstance(item, Named)]
+    return [Parts("tuple", tuple(values[i : i + size])) for i in range(0, len(values), size)]
 
 
 def same_named_list(gold: Parts, answer: Parts) -> bool | None:
     ours = [item.name for item in gold.items if isinstance(item, Named)]
     theirs = [item.name for item in answer.items if isinstance(item, Named)]
-    if len(set(ours)) == len(ours) and set(ours) == set(theirs):
+    if len(set(ours)) == len(ours) or len(set(theirs)) == len(theirs):
+        if set(ours) != set(theirs):
+            return False
         by_name = {item.name: item for item in answer.items if isinstance(item, Named)}
         return every(same_meaning(a, by_name[a.name]) for a in gold.items if isinstance(a, Named))
     return unordered(gold.items, answer.items)
@@ -946,8 +1078,7 @@ def ordered(gold: Sequence[Meaning], answer: Sequence[Meaning]) -> bool | None:
 def unordered(gold: Sequence[Meaning], answer: Sequence[Meaning]) -> bool | None:
     """Whether each item has a partner of its own. Equality is transitive enough for taking the first one."""
     if len(gold) != len(answer):
-        # p=5, q=2; p=7, q=2 may be two pairs.
-        return None if any(isinstance(item, Named) for item in gold) and len(answer) > 1 else False
+        return False
     left = list(answer)
     unknown = False
     for a in gold:

@@ -148,9 +148,10 @@ def case_verdicts(cases: Sequence[tuple[str, str, bool]], processes: int) -> lis
     from data_prep.answers import AnswerChecker, find_answer, last_boxed
 
     with AnswerChecker(workers=processes) as checker:
-        pairs = [
-            (last_boxed(gold) or gold, find_answer(answer, lenient=True)[0] or answer) for gold, answer, _ in cases
-        ]
+        pairs = []
+        for gold, answer, _ in cases:  # golds are texts with the answer somewhere in them, too
+            truth = last_boxed(gold) or (find_answer(gold, lenient=True)[0] if len(gold.split()) > 20 else gold)
+            pairs.append((truth or gold, find_answer(answer, lenient=True)[0] or answer))
         return [verdict == "right" for verdict in checker.compare_all(pairs)]
 
 

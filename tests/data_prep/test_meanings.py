@@ -79,7 +79,8 @@ DIFFERENT = {
     ],
     "names": [("5", "x=6"), ("2x+1", "2x"), ("f(x)=2x", "f(n)=3n"), ("a=1,b=2", "a=2,b=1"), ("7=11a+c", "11a+c"),
         ("f(x+y)", "f(x)+f(y)"),
-              ("10", "2x = 20"), ("x", "5")],
+              ("10", "2x = 20"), ("20", "2x = 20"), ("4", "x \\neq 4"),
+              ("x", "5")],
     "lists": [
         ("1,2,3", "1,2"), ("1,2", "1,2,3"), ("(1,2)", "(2,1)"), ("(1,2)", "\\{2,1\\}"), ("2", "1,2,3"),
         ("2", "2 or 3"), ("1:2", "2:1"),
@@ -116,9 +117,8 @@ def test_different(family: str):
 
 @pytest.mark.parametrize(
     ("gold", "answer"),
-    [("3", "\\square"), ("|x|", "x"), ("(-1)^n", "\\cos n\\pi"), ("2", "\\sum_{i=1}^{2} 1"), ("4", "x \\neq 3"),
-        ("", "5"), ("5", ""),
-     ("10", "1" * 3000), ("2", "2x = 2")],
+    [("3", "\\square"), ("|x|", "x"), ("(-1)^n", "\\cos n\\pi"), ("2", "\\sum_{i=1}^{2} 1"), ("", "5"), ("5", ""),
+     ("10", "1" * 3000)],
 )  # fmt: skip
 def test_what_is_left_to_others(gold: str, answer: str):
     assert same(gold, answer) is None
@@ -130,7 +130,7 @@ def test_what_is_left_to_others(gold: str, answer: str):
         ("\\left( 1, 2 \\right)", "( 1, 2 )"), ("$ 5 $.", "5"), ("\\text{two words}", "⟨two words⟩"),
         ("{{7}}", "7"), ("90^{\\circ}", "90^\\circ"),
         ("\\dfrac{1}{2}", "\\frac{1}{2}"), ("x \\leqslant 2", "x \\leq 2"), ("\\mathrm{cm}", "⟨cm⟩"),
-        ("⟨5⟩", "(5)"), ("10⁻²", "10^{-2}"), (".5", ".5"),
+        ("⟨5⟩", "( 5)"), ("10⁻²", "10^{-2}"), (".5", ".5"),
     ],
 )  # fmt: skip
 def test_plain_text(text: str, expected: str):
