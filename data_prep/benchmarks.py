@@ -310,6 +310,9 @@ def table(result: Mapping[str, Any]) -> str:
         )
     for s in result["average"]:
         lines.append(f"{'average':{width}} {s['decoding']:9} {'all':10} {s['metric']:9} {100 * s['mean']:6.1f}")
+    for task, scores in result.get("general", {}).get("results", {}).items():
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if isinstance(value, float))
+        lines.append(f"{task} (lm-eval): {shown}")
     left_out = {
         "timed out": sum(s["timed_out"] for s in result["scores"] if s["group"] == "all" and s["metric"] == "pass@1"),
         "with a gold that cannot be verified": sum(

@@ -18,6 +18,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,6 +88,8 @@ def check(args: EvaluateArguments) -> None:
     ):
         if not ok:
             raise ValueError(f"--{name} {getattr(args, name)}: {wanted}")
+    if args.general and find_spec("lm_eval") is None:
+        raise ValueError('--general needs lm-eval: pip install -e ".[general]"')
     if Path(args.output_dir).exists():
         raise FileExistsError(f"{args.output_dir} exists already: choose another --output_dir or remove it")
 
@@ -123,7 +126,7 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
     rows = list(responses(args, engine, problems, prompts, partial / f"{model_hash[:16]}.jsonl"))
 
     # The result.
-    general = general_ability(args) if args.general else {}
+    general = general_ability(args, engine) if args.general else {}
     result = summarise(rows) | {
         "general": general,
         "settings": asdict(args),
@@ -210,17 +213,14 @@ def responses(
                         }
 
 
-def general_ability(args: EvaluateArguments) -> dict[str, Any]:
+def general_ability(args: EvaluateArguments, engine: Any) -> dict[str, Any]:
     """Scores of lm-eval's tasks (https://github.com/EleutherAI/lm-evaluation-harness), with the chat template."""
-    try:
-        from lm_eval import simple_evaluate
-    except ImportError as error:
-        raise ValueError(f'--general needs lm-eval: pip install -e ".[general]" ({error})') from error
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
     found = simple_evaluate(
-        model="hf",
-        model_args={"pretrained": args.model_name_or_path, "dtype": args.dtype},
+        model=HFLM(pretrained=engine.model, tokenizer=engine.tokenizer, batch_size=args.batch_size),
         tasks=args.general,
-        batch_size=args.batch_size,
         apply_chat_template=True,
         limit=args.n_problems,
         random_seed=args.seed,

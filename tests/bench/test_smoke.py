@@ -14,9 +14,10 @@ from tests.bench.common import ROOT, length_quantiles, real_lengths
 from tests.bench.sft_gpu import MODELS, model_flops, peak_flops, weights
 
 
-def bench(name: str, *arguments: str) -> dict[str, Any]:
+def bench(name: str, *arguments: str, **variables: str) -> dict[str, Any]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     environment.pop("REDSTAR_DATA", None)
+    environment |= variables
     done = subprocess.run(
         [sys.executable, "-m", f"tests.bench.{name}", *arguments],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=550,
@@ -54,6 +55,30 @@ def test_sft_gpu_reports_each_side() -> None:
     assert {name.split("/")[1] for name in sides} == {"trl_default", "trl_packed", "ours_varlen", "ours_flash"}
     assert all(side.get("tokens_per_s", 0) > 0 for name, side in sides.items() if "flash" not in name)
     assert {"max_length", "checkpointing", "meaningful", "device", "seconds"} <= set(result)
+
+
+@pytest.mark.slow
+def test_statistics_covers_every_method() -> None:
+    result = bench("statistics", "--n_studies", "200")
+    assert "paired_difference; single" in result["methods"]
+
+
+@pytest.mark.slow
+def test_engines_agree_greedily() -> None:
+    result = bench("engines", "--n_problems", "12", "--max_new_tokens", "20", "--batch_size", "5", "--repeats", "1")
+    assert result["greedy_equal"] == 1
+    for key in ("ours_tokens_per_s", "generate_tokens_per_s", "ratio"):
+        assert result[key] > 0, key
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif("REDSTAR_DATA" not in os.environ, reason="needs long_cot/ and answer_equivalence/ in $REDSTAR_DATA")
+def test_verify_is_no_worse_than_math_verify_on_its_own_cases() -> None:
+    data = os.environ["REDSTAR_DATA"]
+    result = bench("verify", "--rows", "300", "--sample", "20", "--repeats", "1", REDSTAR_DATA=data)
+    assert result["case_accuracy"] >= result["math_verify_case_accuracy"] > 0.9
+    assert result["timeouts"] == 0
+    assert result["agreement"] > 0.8
 
 
 def test_real_lengths_have_the_known_mean_and_median(monkeypatch: pytest.MonkeyPatch) -> None:

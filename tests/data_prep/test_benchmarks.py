@@ -6,15 +6,31 @@ from typing import Any
 import pytest
 
 from data_prep.artefacts import write_artefact, write_trained_on
-from data_prep.benchmarks import read_benchmark, refuse_trained_on, score, summarise, table
+from data_prep.benchmarks import (
+    BENCHMARKS,
+    BOXED,
+    SUITES,
+    Benchmark,
+    find_benchmarks,
+    majority,
+    read_benchmark,
+    refuse_trained_on,
+    score,
+    summarise,
+    table,
+)
 from data_prep.rows import RowError, problem_id
 from tests.data_prep.test_sources import write
+
+
+def read(path: Path, n: int | None = None, **more: Any) -> list[dict[str, Any]]:
+    return read_benchmark(Benchmark(path.stem, str(path), **more), n)
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "json", "parquet", "jsonl.zst"])
 def test_reading(ending: str, tmp_path: Path):
     path = write(tmp_path / f"b.{ending}", [{"question": f"q{i}", "gold": i, "difficulty": "easy"} for i in range(5)])
-    rows = read_benchmark(str(path), "test", 3)
+    rows = read(path, 3)
     assert [(r["problem"], r["answer"], r["level"], r["problem_id"]) for r in rows] == [
         (f"q{i}", str(i), "easy", problem_id(f"q{i}")) for i in range(3)
     ]
@@ -26,26 +42,28 @@ def test_rows_without_problem_or_answer(tmp_path: Path):
         with pytest.raises(
             RowError, match=r"b.jsonl, line 2: needs the columns 'problem' \(or 'question'\) and 'answer'"
         ):
-            read_benchmark(str(path), "test", None)
+            read(path, None)
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(ValueError, match=r"empty.jsonl: no problems"):
-        read_benchmark(str(tmp_path / "empty.jsonl"), "test", None)
+        read(tmp_path / "empty.jsonl", None)
 
 
 def test_artefacts_of_problems(tmp_path: Path):
     row = {"problem_id": problem_id("x"), "source": "s", "problem": "x", "answer": "1", "images": []}
     write_artefact(tmp_path / "b", "problem", [row], stage="t", config={}, seed=0, inputs={})
-    assert [r["problem"] for r in read_benchmark(str(tmp_path / "b"), "test", None)] == ["x"]
+    assert [r["problem"] for r in read(tmp_path / "b", None)] == ["x"]
 
 
 def test_the_small_world():
-    rows = read_benchmark("small-world", "test", 9)
+    rows = read_benchmark(Benchmark("small-world", "small-world", "test"), 9)
     assert [row["band"] for row in rows] == ["easy", "medium", "hard"] * 3
-    assert not {r["problem_id"] for r in rows} & {r["problem_id"] for r in read_benchmark("small-world", "train", 9)}
+    assert not {r["problem_id"] for r in rows} & {
+        r["problem_id"] for r in read_benchmark(Benchmark("small-world", "small-world", "train"), 9)
+    }
 
 
 def test_what_a_model_was_trained_on_is_refused(tmp_path: Path):
-    problems = read_benchmark("small-world", "test", 3)
+    problems = read_benchmark(Benchmark("small-world", "small-world", "test"), 3)
     refuse_trained_on(str(tmp_path), "small-world", problems)  # no record
     write_trained_on(tmp_path, ["p1-other"])
     refuse_trained_on(str(tmp_path), "small-world", problems)
@@ -57,8 +75,9 @@ def test_what_a_model_was_trained_on_is_refused(tmp_path: Path):
 
 def response(problem: str, right: bool, group: str = "easy", decoding: str = "greedy", **more: Any) -> dict[str, Any]:
     return {
-        "problem_id": problem, "group": group, "decoding": decoding, "verdict": "right" if right else "wrong",
-        "n_tokens": 10, "finish_reason": "stop", "extracted": "1", **more,
+        "problem_id": problem, "benchmark": "b", "group": group, "decoding": decoding,
+        "verdict": "right" if right else "wrong", "n_tokens": 10, "finish_reason": "stop", "extracted": "1",
+        "sample": 0, **more,
     }  # fmt: skip
 
 
@@ -86,17 +105,17 @@ def test_a_problem_that_a_benchmark_holds_twice_counts_once(tmp_path: Path, caps
     rows = [{"problem": "What is 1 + 1?", "answer": 2}, {"problem": "x", "answer": 1}]
     twice = {"problem": "what is 1+1?", "answer": 2}
     path = write(tmp_path / "b.jsonl", [*rows, twice])
-    assert [row["problem"] for row in read_benchmark(str(path), "test", None)] == ["What is 1 + 1?", "x"]
+    assert [row["problem"] for row in read(path, None)] == ["What is 1 + 1?", "x"]
     assert "b.jsonl, line 3: a problem that stood before, left out" in capsys.readouterr().err
     path = write(tmp_path / "c.jsonl", [*rows, {**twice, "answer": 3}])
-    with pytest.raises(RowError, match=r"c.jsonl, line 3: answer 3, but '2' where the problem stood before"):
-        read_benchmark(str(path), "test", None)
+    with pytest.raises(RowError, match=r"c.jsonl, line 3: answer '3', but '2' where the problem stood before"):
+        read(path, None)
 
 
 def test_half_a_character(tmp_path: Path):
     (tmp_path / "b.jsonl").write_text(r'{"problem": "\ud800", "answer": "1"}')
     with pytest.raises(RowError, match=r"b.jsonl, line 1: the problem holds half a character"):
-        read_benchmark(str(tmp_path / "b.jsonl"), "test", None)
+        read(tmp_path / "b.jsonl", None)
 
 
 def test_one_group_is_not_shown_twice():
@@ -113,3 +132,91 @@ def test_a_decoding_that_covers_some_groups_only():
         ("sampled", "all"),
         ("sampled", "easy"),
     ]
+
+
+def test_other_forms_of_answers(tmp_path: Path):
+    rows: list[dict[str, Any]] = [
+        {"question": "a", "answer": "We add.\n#### 1,250"},
+        {"problem": "b", "solution": "so $\\boxed{\\frac{1}{2}}$."},
+        {"problem": "c", "final_answer": ["1", "2"]},
+        {"problem": "d", "answer": 3.5, "options": ["3", "3.5"]},
+    ]
+    found = read(write(tmp_path / "b.jsonl", rows))
+    assert [row["answer"] for row in found] == ["1,250", "\\frac{1}{2}", "1, 2", "3.5"]
+    assert [row["choices"] for row in found] == [None, None, None, ["3", "3.5"]]
+    with pytest.raises(RowError, match=r"c.jsonl, line 1: needs the columns"):
+        read(write(tmp_path / "c.jsonl", [{"problem": "b", "solution": "no box"}]))
+
+
+def test_a_level_of_a_benchmark(tmp_path: Path):
+    levels: list[Any] = ["Level 5", 5, 5.0, "5", "Level 4"]
+    rows: list[dict[str, Any]] = [{"problem": f"q{i}", "answer": i, "level": v} for i, v in enumerate(levels)]
+    path = write(tmp_path / "b.jsonl", rows)
+    assert [row["answer"] for row in read(path, level="5")] == ["0", "1", "2", "3"]
+    assert len(read(path, 2, level="5")) == 2
+    with pytest.raises(ValueError, match=r"no problems of level 7"):
+        read(path, level="7")
+    with pytest.raises(RowError, match=r"c.jsonl, line 1: no 'level'"):
+        read(write(tmp_path / "c.jsonl", [{"problem": "a", "answer": 1}]), level="5")
+
+
+def test_suites_and_single_benchmarks(tmp_path: Path):
+    assert all(name in BENCHMARKS for names in SUITES.values() for name in names)
+    assert [b.name for b in find_benchmarks(["redstar"])] == ["math-hard", "math500", "aime24", "olympiadbench"]
+    assert find_benchmarks(["aime24", "redstar"])[0].name == "aime24"
+    path = write(tmp_path / "some.jsonl", [{"problem": "a", "answer": 1}])
+    (moved,) = find_benchmarks([f"aime24={path}"])
+    assert (moved.name, moved.path, moved.instruction) == ("aime24", str(path), BOXED)
+    suite = find_benchmarks([f"aime24={path}", "redstar"])
+    assert [b.path for b in suite if b.name == "aime24"] == [str(path)]
+    assert len(suite) == 4
+    assert find_benchmarks([f"mine={path}"])[0].name == "mine"
+    assert find_benchmarks([str(path)])[0].path == str(path)
+    assert find_benchmarks(["someone/problems"], "validation")[0].split == "validation"
+    (world,) = find_benchmarks(["small-world"], "train")
+    assert (world.split, world.instruction) == ("train", "")
+    with pytest.raises(ValueError, match=r"'maht500' is unknown \(did you mean math500\?\); known: rstar-math"):
+        find_benchmarks(["maht500"])
+
+
+def votes(*answers: str | None, gold: str = "1") -> list[dict[str, Any]]:
+    return [{"extracted": a, "verdict": "right" if a == gold else "wrong"} for a in answers]
+
+
+def test_majority():
+    assert majority(votes("1", "1", "2"), [3]) == {3: 1.0}
+    assert majority(votes("2", "2", "1"), [3]) == {3: 0.0}
+    assert majority(votes("1", "2", None), [3]) == {3: 0.5}  # a tie; no answer is no vote
+    assert majority(votes(None, None, None), [3]) == {3: 0.0}
+    assert majority(votes("0.5", "1/2", "1", "1"), [4]) == {4: 0.5}  # 0.5 and 1/2 are one answer
+    assert majority(votes("3", "4", "1", "1"), [4]) == {4: 1.0}
+    # Of four, two right and two different wrong ones, three are drawn: both right ones (half of the draws) win, one
+    # right and both wrong ones are a tie of three.
+    chance = majority(votes("1", "1", "2", "3"), [3])[3]
+    assert chance == pytest.approx(0.5 + 0.5 / 3, abs=4 * 0.33 / 400**0.5)
+    assert majority(votes("1", "1", "2", "3"), [3])[3] == chance
+
+
+def test_majority_and_several_benchmarks_in_the_table():
+    rows = [response(f"p{i}", j < 2, decoding="sampled", benchmark=b, extracted="1" if j < 2 else f"x{j}", sample=j)
+            for b in ("b", "c") for i in range(3) for j in range(4)]  # fmt: skip
+    result = summarise(rows)
+    assert score(result, "maj@4", decoding="sampled", benchmark="c") == 1.0
+    assert score(result, "pass@1", decoding="sampled", benchmark="c") == 0.5
+    assert {s["benchmark"] for s in result["scores"]} == {"b", "c"}
+    average = {a["metric"]: a["mean"] for a in result["average"]}
+    assert average["maj@4"] == 1.0
+    assert average["pass@1"] == 0.5
+    assert "average" in table(result).splitlines()[-1]
+    assert summarise(rows[:12])["average"] == []
+
+
+def test_what_could_not_be_judged_is_said():
+    rows = [
+        response("a", True),
+        response("b", False, verdict="timed out"),
+        response("c", False, verdict="unverifiable"),
+    ]
+    text = table(summarise(rows))
+    assert "1 responses timed out, counted as not right" in text
+    assert "1 responses with a gold that cannot be verified, counted as not right" in text
