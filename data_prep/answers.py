@@ -1,6 +1,6 @@
 """Is an answer right? Extraction from a response, comparison by meaning, Math-Verify behind it in killable processes.
 
-Most answers are decided by `data_prep.meanings` in a tenth of a millisecond. What it does not understand goes to
+Most answers are decided by `data_prep.equivalence` in a tenth of a millisecond. What it does not understand goes to
 Math-Verify, in worker processes that are killed and replaced when they take too long. So a check never hangs, works in
 any thread, and raises nothing on what a model has written. Where it can't be told, an answer is not right: a policy
 that is trained on these verdicts finds every false positive.
@@ -20,8 +20,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Literal
 
+from data_prep.equivalence.comparing import same, same_plain
+from data_prep.equivalence.meanings import LABEL, readings
+from data_prep.equivalence.text import plain
 from data_prep.formats import END_THINK, THINK, is_unclosed
-from data_prep.meanings import LABEL, plain, readings, same, same_plain
 
 MAX_ANSWER = 2000  # characters; a longer one is compared as text alone
 # What Math-Verify is asked about: numbers, names of one letter, and these commands. In words it finds anything, of a

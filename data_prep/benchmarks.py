@@ -16,7 +16,7 @@ import numpy as np
 from data_prep.answers import last_boxed
 from data_prep.artefacts import read_trained_on
 from data_prep.config import nearest
-from data_prep.meanings import same
+from data_prep.equivalence.comparing import same
 from data_prep.rows import RowError, is_unicode, problem_id
 from data_prep.small_world.samples import problem_rows
 from data_prep.sources import DatasetConfig, open_blocks, read_block

@@ -1,7 +1,7 @@
 """Responses that must not be judged right, and some of the same shapes that must be.
 
-Each case is `(name, gold, response, choices or None)`. What a convention of `data_prep.meanings` allows (a unit left
-out, 28 % for 0.28, a list in another order, a gold in scientific notation met within 1 %) is no case here.
+Each case is `(name, gold, response, choices or None)`. What a convention of `data_prep.equivalence.comparing` allows (a
+unit left out, 28 % for 0.28, a list in another order, a gold in scientific notation met within 1 %) is no case here.
 """
 
 from collections.abc import Sequence

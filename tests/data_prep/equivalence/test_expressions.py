@@ -1,4 +1,4 @@
-"""`data_prep.expressions`: what is read, what it is worth, and the limits."""
+"""`data_prep.equivalence.expressions`: what is read, what it is worth, and the limits."""
 
 import math
 import time
@@ -10,7 +10,7 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.expressions import NotUnderstoodError, parse, same_expression, value_of_name
+from data_prep.equivalence.expressions import NotUnderstoodError, parse, same_expression, value_of_name
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`data_prep.meanings`: the conventions of its docstring, one table each."""
+"""`data_prep.equivalence.comparing`: the conventions of its docstring, one table each."""
 
 import time
 
@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.meanings import plain, readings, same
+from data_prep.equivalence.comparing import same
+from data_prep.equivalence.meanings import readings
+from data_prep.equivalence.text import plain
 
 SAME = {
     "numbers": [
