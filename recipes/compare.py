@@ -4,7 +4,8 @@ Reads two output folders of recipes/evaluate.py (greedy responses, or sampled on
 the difference per benchmark with its 95 % interval, paired by problem, and writes one HTML file that needs no network:
 which problems were gained and lost, with gold, both answers and both responses.
 
-    python recipes/compare.py --a outputs/quickstart/evaluate_before --b outputs/quickstart/evaluate_after
+    python recipes/compare.py                                     # the quickstart's base and its policy
+    python recipes/compare.py --a outputs/evaluate_a --b outputs/evaluate_b --output outputs/a_and_b.html
 """
 
 import sys

@@ -11,7 +11,7 @@ problems that the model was trained on, as its folder records, is refused. A kil
     vllm serve outputs/sft --port 8000 &                                    # several GPUs: one server each
     python recipes/evaluate.py --model_name_or_path outputs/sft --server_urls http://localhost:8000 \\
         --benchmarks rstar-math --max_new_tokens 16384
-    python recipes/compare.py outputs/a outputs/b                           # which problems changed, side by side
+    python recipes/compare.py --a outputs/a --b outputs/b                   # which problems changed, side by side
 """
 
 import shutil

@@ -14,6 +14,7 @@ RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.py"))
 OWN = {
     "sft_longcot": ["DataArguments"],
     "evaluate": ["EvaluateArguments"],
+    "compare": ["CompareArguments"],
     "pretrain_small_world": ["PretrainArguments"],
     "quickstart": ["QuickstartArguments"],
 }
