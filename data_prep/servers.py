@@ -18,7 +18,6 @@ vLLM obeys `seed` (in bfloat16 the batch may still tip a token); SGLang repeats 
 """
 
 import asyncio
-import hashlib
 import json
 import logging
 import os
@@ -37,7 +36,7 @@ from urllib.request import getproxies
 import httpx2
 from tqdm.auto import tqdm
 
-from data_prep.engines import Completion
+from data_prep.engines import Completion, sample_seed
 from data_prep.formats import END_THINK, THINK
 from data_prep.journal import Journal, completion_key
 
@@ -259,7 +258,7 @@ class ServerEngine:
                 if found:
                     done[key] = found
                 else:
-                    jobs[key] = _Job(key, prompt, _seed(seed, prompt, sample))
+                    jobs[key] = _Job(key, prompt, sample_seed(seed, prompt, sample) >> 32)
         if jobs:
             total = len(jobs) + len(done)
             show = None if self.progress else True
@@ -568,12 +567,6 @@ def _base(url: str) -> str:
         raise ValueError(f"{url}: give it without the path of the request, as http://localhost:8000")
     base = str(parts.copy_with(path=path or "/")).rstrip("/")
     return base if re.search(r"/v\d\w*(/|$)", path) else f"{base}/v1"
-
-
-def _seed(seed: int, prompt: Prompt, sample: int) -> int:
-    """A seed of 31 bits, which every server takes."""
-    text = json.dumps([seed, prompt, sample])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
 def _retry_after(headers: httpx2.Headers) -> float | None:

@@ -103,7 +103,12 @@ def test_evaluate_keeps_every_response(run: Run, trained: tuple[Path, str], tmp_
     result = json.loads((out / "result.json").read_text())
     rows = pq.read_table(out / "data-00000.parquet").to_pylist()
     assert len(rows) == 12 + 12 * 4
-    assert {s["metric"] for s in result["scores"] if s["decoding"] == "sampled"} == {"pass@1", "pass@2", "pass@4"}
+    assert {s["metric"] for s in result["scores"] if s["decoding"] == "sampled"} == {
+        "pass@1",
+        "pass@2",
+        "pass@4",
+        "maj@4",
+    }
     assert {s["group"] for s in result["scores"]} == {"all", "easy", "medium", "hard"}
     assert all(row["finish_reason"] == "length" for row in rows if row["n_tokens"] == 20 and row["extracted"] is None)
     assert result["settings"]["temperature"] == 1
