@@ -132,13 +132,8 @@ def read_benchmark(benchmark: Benchmark, n_problems: int | None = None) -> list[
                 choices = [str(choice) for choice in choices]
             else:
                 choices = None
-            row = {
-                "problem_id": problem_id(text),
-                "problem": text,
-                "answer": answer,
-                "level": level,
-                "choices": choices,
-            }
+            own = {"problem_id": problem_id(text), "problem": text, "answer": answer, "level": level}
+            row = {**row, **own, "choices": choices}
             first = rows.setdefault(row["problem_id"], row)
             if first["answer"] != row["answer"]:
                 raise RowError(f"{where}: answer {answer!r}, but {first['answer']!r} where the problem stood before")

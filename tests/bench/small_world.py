@@ -70,7 +70,7 @@ def main() -> None:
         if not (answers / "result.json").exists():
             recipe(
                 "recipes/evaluate.py", "--config", "recipes/configs/tiny/evaluate.yaml", "--model_name_or_path", policy,
-                "--benchmarks", benchmark, "--n_problems", len(chosen),
+                "--benchmarks", f"small-world={benchmark}", "--n_problems", len(chosen),
                 "--n_samples", args.n_samples, "--temperature", 1,
                 "--output_dir", answers,
             )  # fmt: skip

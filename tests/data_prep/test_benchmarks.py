@@ -136,13 +136,14 @@ def test_a_decoding_that_covers_some_groups_only():
 
 def test_other_forms_of_answers(tmp_path: Path):
     rows: list[dict[str, Any]] = [
-        {"question": "a", "answer": "We add.\n#### 1,250"},
+        {"question": "a", "answer": "We add.\n#### 1,250", "subject": "sums"},
         {"problem": "b", "solution": "so $\\boxed{\\frac{1}{2}}$."},
         {"problem": "c", "final_answer": ["1", "2"]},
         {"problem": "d", "answer": 3.5, "options": ["3", "3.5"]},
     ]
     found = read(write(tmp_path / "b.jsonl", rows))
     assert [row["answer"] for row in found] == ["1,250", "\\frac{1}{2}", "1, 2", "3.5"]
+    assert found[0]["subject"] == "sums"  # for --group_by
     assert [row["choices"] for row in found] == [None, None, None, ["3", "3.5"]]
     with pytest.raises(RowError, match=r"c.jsonl, line 1: needs the columns"):
         read(write(tmp_path / "c.jsonl", [{"problem": "b", "solution": "no box"}]))
