@@ -14,6 +14,7 @@ problems that the model was trained on, as its folder records, is refused. A kil
     python recipes/compare.py --a outputs/a --b outputs/b                   # which problems changed, side by side
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -88,6 +89,8 @@ def check(args: EvaluateArguments) -> None:
     ):
         if not ok:
             raise ValueError(f"--{name} {getattr(args, name)}: {wanted}")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("evaluate.py is one process: for several GPUs start a server on each and give --server_urls")
     if args.general and find_spec("lm_eval") is None:
         raise ValueError('--general needs lm-eval: pip install -e ".[general]"')
     if Path(args.output_dir).exists():

@@ -114,6 +114,17 @@ def test_one_line_for_a_mistake(run: Run, tiny_model: Path, tmp_path: Path, more
     assert message in one_error_line(done)
 
 
+def test_several_processes_are_refused(
+    run: Run, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = run(
+        "recipes/evaluate.py", "--model_name_or_path", tiny_model, "--benchmarks", "small-world", "--output_dir",
+        tmp_path / "out", check=False,
+    )  # fmt: skip
+    assert "start a server on each and give --server_urls" in one_error_line(done)
+
+
 def test_two_runs_side_by_side(run: Run, tiny_model: Path, benchmark: Path, tmp_path: Path) -> None:
     for out, extraction in (("a", "strict"), ("b", "lenient")):
         run(
