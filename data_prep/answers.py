@@ -2,8 +2,8 @@
 
 Most answers are decided by `data_prep.equivalence` in a tenth of a millisecond. What it does not understand goes to
 Math-Verify, in worker processes that are killed and replaced when they take too long. So a check never hangs, works in
-any thread, and raises nothing on what a model has written. Where it can't be told, an answer is not right: a policy
-that is trained on these verdicts finds every false positive.
+any thread, and raises nothing on any text that a model has written. Where it can't be told, an answer is not right: a
+policy that is trained on these verdicts finds every false positive.
 """
 
 import json
@@ -103,7 +103,8 @@ def last_boxes(text: str) -> list[tuple[int, int, int]]:
     the outer one, if that is closed. "\\boxed{}" is how a prompt is repeated, and not an answer.
     """
     found: list[tuple[int, int, int]] = []
-    n_others = 0  # that never close, stand around another one, or are empty
+    n_others = 0  # of which nothing is taken: never closed, empty, or inside or before something else
+    joining = True
     for start in reversed(list(BOX.finditer(text))):
         if n_others > MAX_OTHERS or len(found) >= MAX_BOXES:
             break
@@ -111,11 +112,14 @@ def last_boxes(text: str) -> list[tuple[int, int, int]]:
         if end is None or not re.sub(r"\\boxed|[{}\s]", "", text[start.end() : end]):
             n_others += 1
             continue
-        if found and end > found[0][0]:
+        around = bool(found) and end > found[0][0]
+        if around:
+            found, joining = [box for box in found if box[0] > end], True
+        elif found and not (joining and BETWEEN_BOXES.fullmatch(text, end + 1, found[0][0])):
+            joining = False
             n_others += 1
-            found = [box for box in found if box[0] > end]
-        elif found and not BETWEEN_BOXES.fullmatch(text, end + 1, found[0][0]):
-            break
+            continue
+        n_others += around
         found.insert(0, (start.start(), start.end(), end))
     return found
 
@@ -210,7 +214,7 @@ def choice_of(answer: str, choices: Sequence[str]) -> int | None:
     text = plain(answer)
     label = LABEL.fullmatch(text)
     letter = next(filter(None, label.groups()[:3])) if label else re.sub(r"[⟨⟩().:\s]", "", text)
-    by_letter = ord(letter) - ord("A") if re.fullmatch("[A-Z]", letter) else None
+    by_letter = ord(letter.upper()) - ord("A") if re.fullmatch("[A-Za-z]", letter) else None
     if by_letter is not None and by_letter >= len(choices):
         by_letter = None
     content = label[4] if label else text
@@ -230,7 +234,7 @@ class Worker:
         self.process: subprocess.Popen[str] | None = None
 
     def ask(self, gold: str, answer: str) -> str:
-        """Verdict of the process, or `timed out`, after which the next question starts another one."""
+        """Verdict of the process, or `timed out` or `died`, after which the next question starts another one."""
         if self.process is None:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "data_prep.math_verify_worker"],
@@ -252,13 +256,13 @@ class Worker:
         try:
             self.process.stdin.write(json.dumps([gold, answer]) + "\n")
             self.process.stdin.flush()
-            ready, _, _ = select.select([self.process.stdout], [], [], timeout)
-            line = self.process.stdout.readline().strip() if ready else ""
+            answered = bool(select.select([self.process.stdout], [], [], timeout)[0])
+            line = self.process.stdout.readline().strip() if answered else ""
         except BrokenPipeError:
-            line = ""
+            answered, line = True, ""
         if not line:
             self.stop()
-            return "timed out"
+            return "died" if answered else "timed out"
         return line
 
     def stop(self) -> None:
@@ -287,11 +291,13 @@ class AnswerChecker:
             self.free.put(worker)
         self.threads = ThreadPoolExecutor(workers, "answers")
         self.lock = threading.Lock()
+        self.closed = False
 
     def __enter__(self) -> "AnswerChecker":
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.closed = True
         self.threads.shutdown(cancel_futures=True)
         for worker in self.all_workers:
             worker.stop()
@@ -306,7 +312,9 @@ class AnswerChecker:
     ) -> Judgement:
         """Extracts the answer of a response (see `find_answer`) and compares it with the gold."""
         extracted, rule = find_answer(response, thought_open, lenient)
-        return Judgement(extracted, "wrong" if extracted is None else self.compare(gold, extracted, choices), rule)
+        if extracted is None:
+            return Judgement(None, "wrong" if gold.strip() else "unverifiable")
+        return Judgement(extracted, self.compare(gold, extracted, choices), rule)
 
     def judge_all(
         self, golds: Sequence[str], responses: Sequence[str], thought_open: bool = False, lenient: bool = False
@@ -316,7 +324,10 @@ class AnswerChecker:
         pairs = [(gold, extracted) for gold, (extracted, _) in zip(golds, found, strict=True) if extracted is not None]
         verdicts = iter(self.compare_all(pairs))
         return [
-            Judgement(extracted, "wrong" if extracted is None else next(verdicts), rule) for extracted, rule in found
+            Judgement(extracted, next(verdicts), rule)
+            if extracted is not None
+            else Judgement(None, "wrong" if gold.strip() else "unverifiable")
+            for gold, (extracted, rule) in zip(golds, found, strict=True)
         ]
 
     def compare(self, gold: str, answer: str, choices: Sequence[str] | None = None) -> Verdict:
@@ -339,6 +350,8 @@ class AnswerChecker:
 
     def compare_all(self, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
         """Compares many (gold, answer); what needs Math-Verify runs while the rest is read."""
+        if self.closed:
+            raise RuntimeError("this AnswerChecker is closed: use it inside its `with` block")
         verdicts: list[Verdict | Future[Verdict]] = []
         asked: dict[tuple[str, str], Future[Verdict]] = {}
         for gold, answer in pairs:
@@ -366,14 +379,19 @@ class AnswerChecker:
 
     def ask(self, gold: str, answer: str) -> Verdict:
         """Math-Verify's verdict, in whichever process is free."""
+        if self.closed:
+            raise RuntimeError("this AnswerChecker is closed: use it inside its `with` block")
         worker = self.free.get()
         try:
             found = worker.ask(gold, answer)
+            if found == "died":  # somebody has killed it, or it wanted too much memory: once more, in another one
+                found = worker.ask(gold, answer)
         finally:
             self.free.put(worker)
-        verdict: Verdict = "wrong" if found == "unreadable" else found  # type: ignore[assignment]
+        verdict: Verdict = {"unreadable": "wrong", "died": "timed out"}.get(found, found)  # type: ignore[assignment]
         with self.lock:
-            self.cache[gold, answer] = verdict
+            if verdict != "timed out":  # which depends on what else the machine does
+                self.cache[gold, answer] = verdict
             self.counts["Math-Verify"] += 1
             self.counts["undecided"] += found == "unreadable"
             if verdict in ("timed out", "unverifiable"):

@@ -6,7 +6,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from data_prep.config import nearest
 from data_prep.equivalence.comparing import same
 from data_prep.rows import RowError, is_unicode, problem_id
 from data_prep.small_world.samples import problem_rows
-from data_prep.sources import DatasetConfig, open_blocks, read_block
+from data_prep.sources import DatasetConfig, is_local, open_blocks, read_block
 from data_prep.statistics import mean_over_problems, pass_at_k, wilson
 
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
@@ -76,41 +76,49 @@ def find_benchmarks(names: Iterable[str], split: str | None = None) -> list[Benc
     comes first). `split`: of what is none of the known benchmarks, and of the small world. Raises ValueError.
     """
     found: dict[str, Benchmark] = {}
-    given = [name.partition("=") for name in names]
-    moved = {name: path for name, sign, path in given if sign}
+    given = [(name, "", "") if Path(name).exists() else name.partition("=") for name in names]
+    moved: dict[str, str] = {}
+    for name, sign, path in given:
+        if sign and (not name or not path):
+            raise ValueError(f"benchmark '{name}={path}': give name=path")
+        if sign and (name in SUITES or moved.setdefault(name, path) != path):
+            what = "a suite: give the path of each of its benchmarks" if name in SUITES else "given twice"
+            raise ValueError(f"benchmark '{name}={path}': {name} is {what}")
     for name, sign, path in given:
         for part in SUITES.get(name, (name,)):
             known = BENCHMARKS.get(part)
             if known and part in moved:
                 benchmark = Benchmark(part, moved[part], split or "test", None, known.level, known.instruction)
             elif known:
-                benchmark = (
-                    known if part != "small-world" or not split else Benchmark(part, part, split, instruction="")
-                )
+                benchmark = replace(known, split=split) if split and part == "small-world" else known
             elif sign:
                 benchmark = Benchmark(name, path, split or "test")
             elif "/" in part or "." in part or Path(part).exists():
-                benchmark = Benchmark(part, part, split or "test")
+                benchmark = Benchmark(Path(part).stem if is_local(part) else part, part, split or "test")
             else:
                 everything = [*SUITES, *BENCHMARKS]
                 raise ValueError(
                     f"benchmark {part!r} is unknown{nearest(part, everything)}; known: {', '.join(everything)}; "
                     "or give a file, a folder, a Hub name, or name=path"
                 )
-            found.setdefault(benchmark.name, benchmark)
+            if found.setdefault(benchmark.name, benchmark) != benchmark:
+                raise ValueError(f"two benchmarks are called {benchmark.name!r}: give one of them as name=path")
     return list(found.values())
 
 
-def read_benchmark(benchmark: Benchmark, n_problems: int | None = None) -> list[dict[str, Any]]:
-    """Problem rows of a benchmark, each problem once; answers as text. Raises RowError, ValueError, FileNotFoundError.
+def read_benchmark(benchmark: Benchmark, n_problems: int | None = None) -> tuple[list[dict[str, Any]], int]:
+    """Problem rows of a benchmark, each problem once, answers as text; and how many stood there a second time.
 
     A problem that comes twice is left out the second time and named on stderr. Columns: `problem` or `question`; the
     answer in `answer`, `gold` or `final_answer`, or boxed in `solution`, and what stands before "####" in an answer is
-    its derivation; `level` or `difficulty`, and the texts of a multiple choice in `choices` or `options`, if there.
+    its derivation; `level` or `difficulty`; and the texts of a multiple choice in `choices` or `options`, where a whole
+    number as the answer, if it is none of the texts, is the index of the right one. Further columns travel along.
+    Raises RowError, ValueError, FileNotFoundError.
     """
     if benchmark.path == "small-world":
-        return list(problem_rows(benchmark.split, n_problems or N_SMALL_WORLD))  # type: ignore[arg-type]
+        return list(problem_rows(benchmark.split, n_problems or N_SMALL_WORLD)), 0  # type: ignore[arg-type]
     rows: dict[str, dict[str, Any]] = {}
+    n_twice = 0
     dataset = DatasetConfig(benchmark.path, split=benchmark.split, config=benchmark.config)
     for block in open_blocks(dataset, kinds=("problem", "sample")):
         for where, row in read_block(block):
@@ -120,41 +128,66 @@ def read_benchmark(benchmark: Benchmark, n_problems: int | None = None) -> list[
                     raise RowError(f"{where}: no 'level', by which {benchmark.name} is chosen; it has {sorted(row)}")
                 if re.sub(r"(?i)level\s*|\.0$", "", str(level)) != benchmark.level:
                     continue
-            text, answer = row.get("problem") or row.get("question"), answer_of(row)
-            if not isinstance(text, str) or answer is None:
+            text, choices = row.get("problem") or row.get("question"), choices_of(row)
+            answer = answer_of(row, choices)
+            if not isinstance(text, str) or not answer:
                 raise RowError(
-                    f"{where}: needs the columns 'problem' (or 'question') and 'answer'; it has {sorted(row)}"
+                    f"{where}: needs the columns 'problem' (or 'question') and 'answer', both with text; it has "
+                    f"{sorted(row)}"
                 )
-            if not is_unicode(text):
-                raise RowError(f"{where}: the problem holds half a character (a lone surrogate)")
-            choices = row.get("choices") or row.get("options")
-            if isinstance(choices, Sequence) and not isinstance(choices, str) and len(choices) > 1:
-                choices = [str(choice) for choice in choices]
-            else:
-                choices = None
-            own = {"problem_id": problem_id(text), "problem": text, "answer": answer, "level": level}
-            row = {**row, **own, "choices": choices}
-            first = rows.setdefault(row["problem_id"], row)
-            if first["answer"] != row["answer"]:
-                raise RowError(f"{where}: answer {answer!r}, but {first['answer']!r} where the problem stood before")
+            for what in (text, answer, str(level), *(choices or ())):
+                if not is_unicode(what):
+                    raise RowError(f"{where}: {what[:40]!r} holds half a character (a lone surrogate)")
+            own_id = problem_id("\n".join([text, *(choices or ())]))
+            own = {"problem_id": own_id, "problem": text, "answer": answer, "level": level, "choices": choices}
+            row = {**row, **own}
+            first = rows.setdefault(own_id, row)
             if first is not row:
+                if not (first["answer"] == answer or same(first["answer"], answer)):
+                    raise RowError(
+                        f"{where}: answer {answer!r}, but {first['answer']!r} where the problem stood before"
+                    )
+                n_twice += 1
                 print(f"{where}: a problem that stood before, left out", file=sys.stderr)
             if len(rows) == n_problems:
-                return list(rows.values())
+                return list(rows.values()), n_twice
     if not rows:
         raise ValueError(f"{benchmark.path}: no problems" + (f" of level {benchmark.level}" if benchmark.level else ""))
-    return list(rows.values())
+    return list(rows.values()), n_twice
 
 
-def answer_of(row: Mapping[str, Any]) -> str | None:
+def choices_of(row: Mapping[str, Any]) -> list[str] | None:
+    """The texts of a multiple choice, in the order of their letters: from a list, or from {"A": text, ...}."""
+    choices = row.get("choices") or row.get("options")
+    if isinstance(choices, Mapping):
+        choices = [choices[letter] for letter in sorted(choices)]
+    if isinstance(choices, str) or not isinstance(choices, Sequence) or len(choices) < 2:
+        return None
+    return [str(choice) for choice in choices]
+
+
+def answer_of(row: Mapping[str, Any], choices: Sequence[str] | None = None) -> str | None:
+    """The gold as text, or None if there is none."""
     for column in ("answer", "gold", "final_answer"):
         value = row.get(column)
         if isinstance(value, list | tuple):
-            value = ", ".join(map(str, value)) or None
-        if value is not None:
-            return str(value).rpartition("####")[2].strip()
+            value = ", ".join(map(str, value))
+        if isinstance(value, bool | Mapping) or value is None or value != value:  # NaN: a hole in a table
+            continue
+        text = str(value).rpartition("####")[2].strip()
+        if choices and isinstance(value, int) and text not in choices and 0 <= value < len(choices):
+            return chr(ord("A") + value)
+        return text
     solution = row.get("solution")
     return last_boxed(solution) if isinstance(solution, str) else None
+
+
+def with_choices(row: Mapping[str, Any]) -> str:
+    """The problem as it is asked: with its choices below it, if it does not show them itself."""
+    choices = row.get("choices")
+    if not choices or all(choice in row["problem"] for choice in choices):
+        return row["problem"]
+    return "\n".join([row["problem"], *(f"({chr(ord('A') + i)}) {choice}" for i, choice in enumerate(choices))])
 
 
 def content_hash(problems: Sequence[Mapping[str, Any]]) -> str:

@@ -20,7 +20,10 @@ def read_responses(folder: str | Path) -> list[dict[str, Any]]:
         raise FileNotFoundError(f"{folder}: no such folder")
     if manifest is None or manifest.get("stage") != "evaluate":
         raise ValueError(f"{folder}: not the output of recipes/evaluate.py (its manifest.json does not say so)")
-    return [row for path in sorted(Path(folder).glob("data-*.parquet")) for row in pq.read_table(path).to_pylist()]
+    rows = [row for path in sorted(Path(folder).glob("data-*.parquet")) for row in pq.read_table(path).to_pylist()]
+    if missing := {"benchmark", "decoding", "problem", "answer", "group"} - set(rows[0] if rows else ()):
+        raise ValueError(f"{folder}: no column {min(missing)!r}: made by an older version, run evaluate.py again")
+    return rows
 
 
 def compare(
@@ -77,6 +80,7 @@ nav { position: sticky; top: 0; background: Canvas; padding: .6rem 0; border-bot
 nav label { margin-right: 1.2rem; cursor: pointer; }
 details.problem { border: 1px solid var(--line); border-radius: 8px; margin: .6rem 0; padding: .4rem .8rem; }
 details.problem > summary { cursor: pointer; }
+code { overflow-wrap: anywhere; }
 .tag { display: inline-block; min-width: 4.2rem; font-weight: 600; }
 .gained .tag, .verdict-right { color: var(--good); font-weight: 600; }
 .lost .tag, .verdict-wrong { color: var(--bad); font-weight: 600; }
@@ -178,7 +182,11 @@ def one_side(rows: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     for row in sorted(chosen.values(), key=lambda row: row["sample"]):
         verdict = "right" if row["verdict"] == "right" else "wrong"
-        found = "no answer" if row["extracted"] is None else f"answer <code>{html.escape(row['extracted'])}</code>"
+        found = (
+            "no answer"
+            if row["extracted"] is None
+            else f"answer <code>{html.escape(shortened(row['extracted'], 1000))}</code>"
+        )
         cut = ", cut at the limit" if row["finish_reason"] == "length" else ""
         which = "" if len(rows) == 1 else f"sample {row['sample']} of {len(rows)}: "
         parts.append(
@@ -188,8 +196,8 @@ def one_side(rows: Sequence[Mapping[str, Any]]) -> str:
     return "".join(parts)
 
 
-def shortened(text: str) -> str:
-    half = MAX_SHOWN // 2
-    if len(text) <= MAX_SHOWN:
+def shortened(text: str, longest: int = MAX_SHOWN) -> str:
+    half = longest // 2
+    if len(text) <= longest:
         return text
-    return f"{text[:half]}\n\n[... {len(text) - MAX_SHOWN:,} characters are left out here ...]\n\n{text[-half:]}"
+    return f"{text[:half]}\n\n[... {len(text) - longest:,} characters are left out here ...]\n\n{text[-half:]}"

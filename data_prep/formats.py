@@ -46,12 +46,13 @@ def is_unclosed(response: str) -> bool:
 def opens_thought(prompt: Any, responses: Iterable[str]) -> bool:
     """Whether the prompt has opened the thought that responses continue, as some chat templates do.
 
-    A text shows it by its end. Of messages, which a server renders, the responses tell: one closes a thought that it
-    has not opened.
+    A text shows it by its end. Of messages, which a server renders, the `responses` tell, which are those that have
+    come to their end: most of them close a thought that they have not opened.
     """
     if isinstance(prompt, str):
         return prompt.rstrip().endswith(THINK)
-    return any(END_THINK in text and THINK not in text.partition(END_THINK)[0] for text in responses)
+    closing = [END_THINK in text and THINK not in text.partition(END_THINK)[0] for text in responses]
+    return sum(closing) > len(closing) / 2
 
 
 def to_sample(row: Mapping[str, Any], where: str) -> dict[str, Any]:

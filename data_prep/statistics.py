@@ -407,7 +407,7 @@ def smallest_n_seeds(
     That happens with sampled problems: their number bounds what any number of seeds can show. Raises ValueError as
     `power` does, and for a wanted power outside 0 to 1 or an effect of zero.
     """
-    if effect == 0 or not 0 < wanted < 1:
+    if effect == 0 or not isfinite(effect) or not 0 < wanted < 1:
         raise ValueError("give an effect other than zero and a power between 0 and 1")
     seeds = range(2, MANY_SEEDS + 1)
     place = bisect_left(seeds, wanted, key=lambda n: power(effect, n, n_problems, spread, problems=problems))

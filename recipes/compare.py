@@ -42,13 +42,20 @@ def compare_runs(args: CompareArguments) -> None:
     problems, differences, n_alone = compare(a, b, args.decoding)
     # What makes the two hard to compare.
     first, second = ((read_manifest(folder) or {})["settings"] for folder in (args.a, args.b))
-    no_matter = {"model_name_or_path", "output_dir", "batch_size", "dtype", "server_urls", "concurrency", "general"}
-    no_matter |= {"greedy", "n_samples"} | ({"temperature", "top_p", "seed"} if args.decoding == "greedy" else set())
+    no_matter = {"model_name_or_path", "output_dir", "batch_size", "concurrency", "general", "greedy"}
+    no_matter |= {"n_samples", "temperature", "top_p", "seed"} if args.decoding == "greedy" else set()
     notes = [
         f"{name}: A {first[name]!r}, B {second[name]!r}"
         for name in first
         if name not in no_matter and name in second and first[name] != second[name]
     ]
+    notes += [
+        f"{name} {x} made A, {y} made B"
+        for name, x in (read_manifest(args.a) or {})["libraries"].items()
+        if (y := (read_manifest(args.b) or {})["libraries"].get(name)) != x
+    ]
+    n_golds = sum(problem["a"][0]["answer"] != problem["b"][0]["answer"] for problem in problems)
+    notes += [f"{n_golds:,} problems have another gold in B than in A"] if n_golds else []
     notes += [f"{n_alone:,} problems are in one of the two only and left out"] if n_alone else []
     for benchmark, e in differences.items():
         interval = f"{100 * e.low:+.1f} to {100 * e.high:+.1f}"

@@ -15,9 +15,9 @@ problems that the model was trained on, as its folder records, is refused. A kil
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,12 +77,16 @@ def main() -> None:
 
 def check(args: EvaluateArguments) -> None:
     """Raises ValueError for numbers out of range, and if nothing is asked for."""
+    from data_prep.rows import is_unicode
+
     for name, ok, wanted in (
         ("n_problems", args.n_problems is None or args.n_problems > 0, "at least 1"),
         ("n_samples", args.n_samples >= 0, "0 or more"),
-        ("temperature", args.temperature > 0, "above 0 (--greedy true is temperature 0)"),
+        ("temperature", args.temperature >= 1e-3, "0.001 or more (--greedy true is temperature 0)"),
         ("top_p", 0 < args.top_p <= 1, "above 0, at most 1"),
         ("batch_size", args.batch_size > 0, "at least 1"),
+        ("concurrency", args.concurrency > 0, "at least 1"),
+        ("system_prompt", is_unicode(args.system_prompt or ""), "holds half a character"),
         ("max_new_tokens", args.max_new_tokens is None or args.max_new_tokens > 0, "at least 1"),
         ("greedy", args.greedy or args.n_samples > 0, "true, or give --n_samples"),
         ("general", not (args.general and args.server_urls), "needs the model in this process, not --server_urls"),
@@ -99,25 +103,38 @@ def check(args: EvaluateArguments) -> None:
 
 def evaluate(args: EvaluateArguments) -> dict[str, Any]:
     from data_prep.artefacts import now, write_artefact, write_json
-    from data_prep.benchmarks import content_hash, find_benchmarks, read_benchmark, refuse_trained_on, summarise, table
+    from data_prep.benchmarks import (
+        content_hash,
+        find_benchmarks,
+        read_benchmark,
+        refuse_trained_on,
+        summarise,
+        table,
+        with_choices,
+    )
 
     started = now()
     check(args)
     # The problems, which the model must not have seen.
     benchmarks = find_benchmarks(args.benchmarks, args.split)
-    problems = {benchmark.name: read_benchmark(benchmark, args.n_problems) for benchmark in benchmarks}
+    problems, n_twice = {}, 0
+    for benchmark in benchmarks:
+        problems[benchmark.name], n = read_benchmark(benchmark, args.n_problems)
+        n_twice += n
     for name, rows in problems.items():
         refuse_trained_on(args.model_name_or_path, name, rows)
         if args.group_by and all(row.get(args.group_by) is None for row in rows):
             raise ValueError(f"--group_by {args.group_by}: {name} has the columns {', '.join(sorted(rows[0]))}")
 
     # The responses. Finished ones are kept beside the output folder until it is whole.
-    engine, model_hash = open_engine(args)
-    partial = Path(f"{args.output_dir}.partial")
+    engine, model_hash, run_name = open_engine(args)
+    output = Path(args.output_dir)
+    partial = output.with_name(f"{output.name}.partial")
+    journal_path = partial / f"{run_name}.jsonl"
     prompts = {}
     for benchmark in benchmarks:
         instruction = benchmark.instruction if args.instruction is None else args.instruction
-        texts = [f"{row['problem']}\n{instruction}".strip() for row in problems[benchmark.name]]
+        texts = [f"{with_choices(row)}\n{instruction}".strip() for row in problems[benchmark.name]]
         prompts[benchmark.name] = [engine.chat_prompt(text, args.system_prompt) for text in texts]
     everything = [prompt for some in prompts.values() for prompt in some]
     args.max_new_tokens = args.max_new_tokens or min(16384, engine.room(everything))
@@ -126,7 +143,7 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
         f"{args.n_samples} sampled responses each, at most {args.max_new_tokens:,} tokens",
         flush=True,
     )
-    rows = list(responses(args, engine, problems, prompts, partial / f"{model_hash[:16]}.jsonl"))
+    rows = list(responses(args, engine, problems, prompts, journal_path))
 
     # The result.
     general = general_ability(args, engine) if args.general else {}
@@ -144,19 +161,23 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
         stage="evaluate",
         config=asdict(args),
         seed=args.seed,
+        n_read=len(rows) + n_twice * (args.greedy + args.n_samples),
+        dropped={"problem stood before": n_twice * (args.greedy + args.n_samples)},
         inputs={args.model_name_or_path: model_hash, **{name: content_hash(rows) for name, rows in problems.items()}},
         extra={**result, "started": started},
     )
-    result["libraries"] = manifest["libraries"]
+    result |= {key: manifest[key] for key in ("libraries", "inputs", "rows_dropped")}
     write_json(Path(args.output_dir) / "result.json", result)
-    shutil.rmtree(partial, ignore_errors=True)
+    journal_path.unlink()
+    with suppress(OSError):  # not empty: another model's responses
+        partial.rmdir()
     print(table(result))
     print(f"responses and result in {args.output_dir}")
     return result
 
 
-def open_engine(args: EvaluateArguments) -> tuple[Any, str]:
-    """The engine, and a hash of the model."""
+def open_engine(args: EvaluateArguments) -> tuple[Any, str, str]:
+    """The engine, a hash of the model, and a name for everything that responses depend on beside their settings."""
     from data_prep.artefacts import hash_model
     from data_prep.engines import TransformersEngine
     from data_prep.servers import ServerEngine
@@ -164,9 +185,10 @@ def open_engine(args: EvaluateArguments) -> tuple[Any, str]:
     if args.server_urls:
         server = ServerEngine(args.server_urls, args.model_name_or_path, concurrency=args.concurrency)
         server.check()
-        return server, "behind-server"
+        return server, "behind a server", "server"
     engine = TransformersEngine(args.model_name_or_path, args.dtype, batch_size=args.batch_size)
-    return engine, hash_model(args.model_name_or_path, engine.model.config)
+    model_hash = hash_model(args.model_name_or_path, engine.model.config)
+    return engine, model_hash, f"{model_hash[-16:]}-{str(engine.model.dtype).removeprefix('torch.')}-{engine.device}"
 
 
 def responses(
@@ -181,15 +203,22 @@ def responses(
     decodings += [("sampled", args.n_samples, args.temperature, args.top_p)] if args.n_samples else []
     everything = [prompt for some in prompts.values() for prompt in some]
     with AnswerChecker() as checker, Journal(journal_path) as journal:
+        if len(journal):
+            print(f"resume     {len(journal):,} responses of an earlier start are in {journal_path}", flush=True)
         for decoding, n, temperature, top_p in decodings:
             found = engine.sample(
                 everything, n, max_new_tokens=args.max_new_tokens, temperature=temperature, top_p=top_p,
                 seed=args.seed, journal=journal,
             )  # fmt: skip
-            thought_open = opens_thought(everything[0], [c.text for some in found for c in some])
+            ended = [c.text for some in found for c in some if c.finish_reason == "stop"]
+            thought_open = opens_thought(everything[0], ended)
+            if thought_open:
+                print(f"{decoding:10} the prompt opens the thought: a response that never closes it has no answer")
             completions = iter(found)
             for benchmark, rows in problems.items():
-                group_by = args.group_by or next((c for c in ("band", "level") if rows[0].get(c) is not None), None)
+                group_by = args.group_by or next(
+                    (c for c in ("band", "level") if any(row.get(c) is not None for row in rows)), None
+                )
                 for problem in rows:
                     for sample, completion in enumerate(next(completions)):
                         judgement = checker.judge(

@@ -71,7 +71,7 @@ def main() -> None:
     args, began = parse(), time.perf_counter()
     engine = TransformersEngine(args.model, args.dtype, batch_size=args.batch_size)
     (benchmark,) = find_benchmarks([args.benchmark])
-    problems = read_benchmark(benchmark, args.n_problems)
+    problems, _ = read_benchmark(benchmark, args.n_problems)
     prompts = [engine.chat_prompt(f"{row['problem']}\n{benchmark.instruction}".strip()) for row in problems]
     speeds: dict[str, list[float]] = {"ours": [], "generate": []}
     for repeat in range(args.repeats):

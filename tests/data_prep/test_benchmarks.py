@@ -18,13 +18,14 @@ from data_prep.benchmarks import (
     score,
     summarise,
     table,
+    with_choices,
 )
 from data_prep.rows import RowError, problem_id
 from tests.data_prep.test_sources import write
 
 
 def read(path: Path, n: int | None = None, **more: Any) -> list[dict[str, Any]]:
-    return read_benchmark(Benchmark(path.stem, str(path), **more), n)
+    return read_benchmark(Benchmark(path.stem, str(path), **more), n)[0]
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "json", "parquet", "jsonl.zst"])
@@ -40,7 +41,8 @@ def test_rows_without_problem_or_answer(tmp_path: Path):
     for row in ({"problem": "x"}, {"answer": "1"}, {"problem": 7, "answer": "1"}, {"problem": "x", "answer": None}):
         path = write(tmp_path / "b.jsonl", [{"problem": "x", "answer": 0}, row])
         with pytest.raises(
-            RowError, match=r"b.jsonl, line 2: needs the columns 'problem' \(or 'question'\) and 'answer'"
+            RowError,
+            match=r"b.jsonl, line 2: needs the columns 'problem' \(or 'question'\) and 'answer', both with text",
         ):
             read(path, None)
     (tmp_path / "empty.jsonl").touch()
@@ -55,15 +57,15 @@ def test_artefacts_of_problems(tmp_path: Path):
 
 
 def test_the_small_world():
-    rows = read_benchmark(Benchmark("small-world", "small-world", "test"), 9)
+    rows = read_benchmark(Benchmark("small-world", "small-world", "test"), 9)[0]
     assert [row["band"] for row in rows] == ["easy", "medium", "hard"] * 3
     assert not {r["problem_id"] for r in rows} & {
-        r["problem_id"] for r in read_benchmark(Benchmark("small-world", "small-world", "train"), 9)
+        r["problem_id"] for r in read_benchmark(Benchmark("small-world", "small-world", "train"), 9)[0]
     }
 
 
 def test_what_a_model_was_trained_on_is_refused(tmp_path: Path):
-    problems = read_benchmark(Benchmark("small-world", "small-world", "test"), 3)
+    problems = read_benchmark(Benchmark("small-world", "small-world", "test"), 3)[0]
     refuse_trained_on(str(tmp_path), "small-world", problems)  # no record
     write_trained_on(tmp_path, ["p1-other"])
     refuse_trained_on(str(tmp_path), "small-world", problems)
@@ -114,7 +116,7 @@ def test_a_problem_that_a_benchmark_holds_twice_counts_once(tmp_path: Path, caps
 
 def test_half_a_character(tmp_path: Path):
     (tmp_path / "b.jsonl").write_text(r'{"problem": "\ud800", "answer": "1"}')
-    with pytest.raises(RowError, match=r"b.jsonl, line 1: the problem holds half a character"):
+    with pytest.raises(RowError, match=r"b.jsonl, line 1: .* holds half a character"):
         read(tmp_path / "b.jsonl", None)
 
 
@@ -221,3 +223,43 @@ def test_what_could_not_be_judged_is_said():
     text = table(summarise(rows))
     assert "1 responses timed out, counted as not right" in text
     assert "1 responses with a gold that cannot be verified, counted as not right" in text
+
+
+def test_multiple_choice(tmp_path: Path):
+    rows: list[dict[str, Any]] = [
+        {"problem": "Which?", "answer": 1, "choices": ["7", "8"]},
+        {"problem": "Which?", "answer": "B", "options": {"B": "no", "A": "yes"}},
+        {"problem": "Is it 7 or 8?", "answer": 7, "choices": ["7", "8"]},
+        {"problem": "Alone", "answer": "x", "choices": ["one"]},
+    ]
+    found = read(write(tmp_path / "b.jsonl", rows))
+    assert [row["answer"] for row in found] == ["B", "B", "7", "x"]  # an index; a letter; a text
+    assert [with_choices(row) for row in found] == [
+        "Which?\n(A) 7\n(B) 8", "Which?\n(A) yes\n(B) no", "Is it 7 or 8?", "Alone",
+    ]  # fmt: skip
+    assert len({row["problem_id"] for row in found}) == 4
+
+
+def test_golds_that_are_none(tmp_path: Path):
+    for answer in ("", " ", None, True, {"a": 1}):
+        with pytest.raises(RowError, match=r"b.jsonl, line 1: "):
+            read(write(tmp_path / "b.jsonl", [{"problem": "x", "answer": answer}]))
+
+
+def test_equal_golds_of_a_problem_that_comes_twice(tmp_path: Path):
+    path = write(tmp_path / "b.jsonl", [{"problem": "x", "answer": "1/2"}, {"problem": "x", "answer": "0.5"}])
+    rows, n_twice = read_benchmark(Benchmark("b", str(path)))
+    assert ([row["answer"] for row in rows], n_twice) == (["1/2"], 1)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["x=a.jsonl", "x=b.jsonl"], "x is given twice"), (["redstar=a.jsonl"], "redstar is a suite: give the path"),
+        (["=a.jsonl"], "give name=path"), (["x="], "give name=path"),
+        (["a/x.jsonl", "b/x.jsonl"], "two benchmarks are called"),
+    ],
+)  # fmt: skip
+def test_names_that_cannot_be_meant(names: list[str], message: str):
+    with pytest.raises(ValueError, match=message):
+        find_benchmarks(names)

@@ -87,5 +87,9 @@ def test_reading_folders(tmp_path):
     assert [r["problem_id"] for r in read_responses(tmp_path / "a")] == [r["problem_id"] for r in A]
     with pytest.raises(ValueError, match=r"not the output of recipes/evaluate\.py"):
         read_responses(tmp_path / "b")
+    old = [{key: value for key, value in r.items() if key != "benchmark"} for r in A]
+    write_artefact(tmp_path / "d", "response", old, stage="evaluate", config={}, seed=0, inputs={})
+    with pytest.raises(ValueError, match="no column 'benchmark': made by an older version"):
+        read_responses(tmp_path / "d")
     with pytest.raises(FileNotFoundError, match="no such folder"):
         read_responses(tmp_path / "c")

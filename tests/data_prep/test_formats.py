@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.formats import convert_markers, is_unclosed, to_sample
+from data_prep.formats import convert_markers, is_unclosed, opens_thought, to_sample
 from data_prep.rows import RowError, problem_id
 
 OURS = "<think>\nHm.\n\nSo 7.\n</think>\n\n\\boxed{7}"
@@ -219,3 +219,13 @@ def test_any_row_is_a_sample_or_a_row_error(row: dict[str, Any]):
         assert sample["problem_id"].startswith("p1-")
         again = to_sample(sample, "here")
         assert again["messages"] == sample["messages"]
+
+
+def test_who_opens_the_thought():
+    assert opens_thought("<|user|>2+2<|assistant|><think>\n", [])
+    assert not opens_thought("<|user|>2+2<|assistant|>", ["a</think>b"] * 3)
+    messages = [{"role": "user", "content": "2+2"}]
+    assert opens_thought(messages, ["a</think> 4"] * 3 + ["4"])
+    assert not opens_thought(messages, ["<think>a</think> 4"] * 3)
+    assert not opens_thought(messages, ["4"] * 299 + ["hm </think> 4"])  # one response decides nothing
+    assert not opens_thought(messages, [])

@@ -75,7 +75,7 @@ def test_a_model_behind_servers(run: Run, benchmark: Path, tmp_path: Path) -> No
             "recipes/evaluate.py", "--benchmarks", f"sums={benchmark}", "--max_new_tokens", 20, "--instruction", "",
             "--system_prompt", "Add.", "--server_urls", one.url, two.url,
         ]  # fmt: skip
-        run(*settings, "--model_name_or_path", "policy", "--output_dir", tmp_path / "served")
+        run(*settings, "--model_name_or_path", "policy", "--output_dir", tmp_path / "served/")
         asked = [request["messages"] for server in (one, two) for request in server.requests]
         assert len(asked) == 30
         assert one.requests
