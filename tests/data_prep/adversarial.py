@@ -605,7 +605,7 @@ WRONG_RESPONSES: list[tuple[str, str, str]] = [
 # (name, gold, answers within the box, choices)
 WRONG_CHOICES: list[tuple[str, str, list[str], Sequence[str]]] = [
     ("letter A", "A", [
-        "B", "C", "D", "E", "F", "Z", "a", "AB", "A, B", "A or B", "A \\text{ or } B", "A/B", "A and B", "A, B, C, D",
+        "B", "C", "D", "E", "F", "Z", "AB", "A, B", "A or B", "A \\text{ or } B", "A/B", "A and B", "A, B, C, D",
         "ABCD", "A-D", "(A) (B)", "A) or B)", "A. B. C. D.", "A: no, B", "(A) or (B)", "(A), (B)", "A) B) C) D)",
         "(A) 0.5", "(A) \\frac{1}{2}", "(B) 12", "B. 12", "(A) 13", "(A) -12", "(A) north", "A. 0.25", "\\text{not A}",
         "not A", "\\neg A", "\\text{A or B}", "\\text{(A) or (B)}", "\\textbf{(A)} \\text{ and } \\textbf{(B)}",
