@@ -12,7 +12,7 @@ little as ours. The sides take turns `--repeats` times, and medians are reported
 
 `slowest_s`: the slowest row of ours, in its own time. `fallback_rows`: rows that Math-Verify decided for us;
 `undecided`: answers that nobody could read, which are wrong. With `--disagreements`, `precision` and `recall` take the
-rows where both agree as they are, and the others as a person judged them (`tests/data_prep/judged_rows.json`; rows that
+rows where both agree as they are, and the others as reading them judged (`tests/data_prep/judged_rows.json`; rows that
 nobody judged are left out and counted as `unjudged`). `case_accuracy`: labelled cases where the verdict is the one that
 Math-Verify's tests assert; most answers there are sentences.
 """

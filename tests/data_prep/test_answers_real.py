@@ -1,4 +1,4 @@
-"""The answer checker on real responses that a person has judged."""
+"""The answer checker on real responses that were judged by reading them."""
 
 import json
 import lzma
@@ -14,7 +14,7 @@ JUDGED = Path(__file__).parent / "judged_rows.json"
 
 @pytest.mark.real_data
 @pytest.mark.skipif("REDSTAR_DATA" not in os.environ, reason="needs long_cot/ below the folder named by $REDSTAR_DATA")
-def test_rows_where_math_verify_differs_are_judged_as_a_person_did():
+def test_rows_where_math_verify_differs_are_judged_as_by_reading_them():
     """Rows (by their number in responses.jsonl.xz) where we and Math-Verify differed; whether the answer is right."""
     judged = json.loads(JUDGED.read_text())
     folder = Path(os.environ["REDSTAR_DATA"]) / "long_cot"

@@ -129,7 +129,7 @@ def test_two_runs_side_by_side(run: Run, tiny_model: Path, benchmark: Path, tmp_
     for out, extraction in (("a", "strict"), ("b", "lenient")):
         run(
             "recipes/evaluate.py", "--model_name_or_path", tiny_model, "--benchmarks", benchmark, "--max_new_tokens", 8,
-            "--extraction", extraction, "--output_dir", tmp_path / out,
+            "--extraction", extraction, "--output_dir", f"{tmp_path / out}/",
         )  # fmt: skip
     done = run("recipes/compare.py", "--a", tmp_path / "a", "--b", tmp_path / "b", "--output", tmp_path / "page.html")
     assert "30 problems, adjusted Wald (Bonett and Price), paired by problem" in done.stdout
