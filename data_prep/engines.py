@@ -107,10 +107,14 @@ class TransformersEngine:
         }  # fmt: skip
         ids = self.tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
         positions = self.model.config.get_text_config().max_position_embeddings
-        if (longest := max(map(len, ids)) + max_new_tokens) > positions:
+        n_prompt = max(map(len, ids))
+        if n_prompt >= positions:
+            text = next(prompt for prompt, tokens in zip(prompts, ids, strict=True) if len(tokens) == n_prompt)
+            raise ValueError(f"a prompt has {n_prompt} tokens, the model {positions} positions: {text[:80]!r}...")
+        if n_prompt + max_new_tokens > positions:
             raise ValueError(
-                f"a prompt and --max_new_tokens {max_new_tokens} make {longest} tokens, the model has {positions} "
-                f"positions: give at most {positions - longest + max_new_tokens}"
+                f"a prompt and --max_new_tokens {max_new_tokens} make {n_prompt + max_new_tokens} tokens, the model has "
+                f"{positions} positions: give at most {positions - n_prompt}"
             )
         keys = [
             [completion_key(model=self.name, prompt=p, seed=seed, sample=i, **settings) for i in range(n)]

@@ -190,6 +190,8 @@ def test_sliding_windows_are_generated_batch_by_batch(folder, tmp_path):
 def test_a_prompt_that_does_not_fit(engine):
     with pytest.raises(ValueError, match=r"make \d+ tokens, the model has 512 positions: give at most \d+"):
         engine.sample(PROMPTS, max_new_tokens=600)
+    with pytest.raises(ValueError, match=r"a prompt has \d+ tokens, the model 512 positions: 'a b a"):
+        engine.sample(["a b " * 600], max_new_tokens=1)
     assert engine.room(["12 34"]) < 512
 
 
