@@ -113,8 +113,8 @@ class TransformersEngine:
             raise ValueError(f"a prompt has {n_prompt} tokens, the model {positions} positions: {text[:80]!r}...")
         if n_prompt + max_new_tokens > positions:
             raise ValueError(
-                f"a prompt and --max_new_tokens {max_new_tokens} make {n_prompt + max_new_tokens} tokens, the model has "
-                f"{positions} positions: give at most {positions - n_prompt}"
+                f"a prompt and --max_new_tokens {max_new_tokens} make {n_prompt + max_new_tokens} tokens, the model "
+                f"has {positions} positions: give at most {positions - n_prompt}"
             )
         keys = [
             [completion_key(model=self.name, prompt=p, seed=seed, sample=i, **settings) for i in range(n)]
