@@ -73,6 +73,7 @@ class Batch:
     """Rows that are generated together, left-padded, and their cache of keys and values.
 
     `mask`: (rows, length of the cache) 1 where a row has a token. `logits`: (rows, vocabulary) for the next token.
+    `tokens`: (rows,) that were drawn last.
     """
 
     def __init__(self, model: Any, tokenizer: Any, ends: set[int], size: int):
@@ -83,6 +84,7 @@ class Batch:
         self.cache: DynamicCache | None = None
         self.mask: Tensor
         self.logits: Tensor
+        self.tokens: Tensor
 
     @property
     def live(self) -> int:
@@ -146,7 +148,15 @@ class Batch:
         )
         return output.logits[:, -1].float()
 
-    def step(self, temperature: float, top_p: float) -> None:
+    def advance(self) -> None:
+        """Runs the model on the tokens that were drawn last, if any row goes on after them."""
+        if self.live:
+            assert self.cache is not None
+            positions = self.mask.sum(1, keepdim=True)
+            self.mask = pad(self.mask, (0, 1), value=1)
+            self.logits = self.forward(self.tokens[:, None], self.mask, positions, self.cache)
+
+    def draw(self, temperature: float, top_p: float) -> None:
         """Draws the next token of every row."""
         if temperature > 0:
             uniform = torch.tensor([row.uniform() for row in self.rows], device=self.model.device)
@@ -159,7 +169,7 @@ class Batch:
         self.tokens = tokens
 
     def finished(self, max_new_tokens: int, stop: Sequence[str], include_stop: bool) -> list[tuple[Row, str, str]]:
-        """The rows that have ended with their last token, text and reason; then the model runs on, if any is left."""
+        """The rows that have ended with their last token, text and reason."""
         found = []
         tail = max(map(len, stop), default=0) + STOP_TAIL
         for i, row in enumerate(self.rows):
@@ -176,11 +186,6 @@ class Batch:
             else:
                 continue
             self.gone.add(i)
-        if self.live:
-            assert self.cache is not None
-            positions = self.mask.sum(1, keepdim=True)
-            self.mask = pad(self.mask, (0, 1), value=1)
-            self.logits = self.forward(self.tokens[:, None], self.mask, positions, self.cache)
         return found
 
     def text(self, ids: list[int]) -> str:

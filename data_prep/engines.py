@@ -138,8 +138,9 @@ class TransformersEngine:
             batch = Batch(self.model, self.tokenizer, self.ends, self.batch_size)
             while waiting or batch.live:
                 try:
+                    batch.advance()
                     batch.fill(waiting)
-                    batch.step(temperature, top_p)
+                    batch.draw(temperature, top_p)
                 except torch.OutOfMemoryError as error:
                     raise ValueError(f"out of memory: give a smaller --batch_size than {self.batch_size}") from error
                 for row, text, reason in batch.finished(max_new_tokens, stop, include_stop):

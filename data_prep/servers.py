@@ -613,11 +613,8 @@ def _read(answer: dict[str, Any], chat: bool, fields: Mapping[str, Any]) -> Comp
                 "the server does not say whether a stop string ended the text (neither stop_reason nor matched_stop in "
                 "its answer): include_stop needs vLLM or SGLang"
             )
-    if not thought:
-        # A chat template may have opened the thought.
-        return Completion(
-            f"{THINK}\n{tail}" if chat and END_THINK in tail and THINK not in tail else tail, n_tokens, finish_reason
-        )
+    if not thought:  # a thought that the chat template has opened is left as it came, as the in-process engine does
+        return Completion(tail, n_tokens, finish_reason)
     if not text:  # whether the thought was closed before the text ended is not known: it stays open, nothing answers
         return Completion(f"{THINK}\n{tail.lstrip(chr(10))}", n_tokens, finish_reason)
     thought, tail = thought.strip("\n"), tail.lstrip("\n")

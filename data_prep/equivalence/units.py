@@ -24,7 +24,7 @@ KNOWN: dict[str, tuple[str, Fraction]] = {
         "time": "ms 1/1000, s 1, sec 1, second 1, min 60, minute 60, h 3600, hr 3600, hour 3600, day 86400, "
         "week 604800, "
         "year 31557600, yr 31557600, month 2629800",
-        "money": "dollar 1, cent 1/100, USD 1, yuan 7, euro 3, rupee 5",  # the last three: only not a dollar
+        "money": "dollar 1, cent 1/100, USD 1", "yuan": "yuan 1", "euro": "euro 1", "rupee": "rupee 1",
         "volume": "L 1, l 1, mL 1/1000, ml 1/1000, liter 1, litre 1, milliliter 1/1000, gallon 473176473/125000000",
         "angle": "rad 1, radian 1",
         "celsius": "°C 1, celsius 1", "fahrenheit": "°F 1, fahrenheit 1", "kelvin": "K 1, kelvin 1",
