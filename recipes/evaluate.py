@@ -146,6 +146,7 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
     rows = list(responses(args, engine, problems, prompts, journal_path))
 
     # The result.
+    n_left_out = n_twice * (args.greedy + args.n_samples)
     general = general_ability(args, engine) if args.general else {}
     result = summarise(rows) | {
         "general": general,
@@ -155,19 +156,19 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
         "found_by": {rule: sum(row["rule"] == rule for row in rows) for rule in ("box", "stated", "last", None)},
     }
     manifest = write_artefact(
-        args.output_dir,
+        output,
         "response",
         rows,
         stage="evaluate",
         config=asdict(args),
         seed=args.seed,
-        n_read=len(rows) + n_twice * (args.greedy + args.n_samples),
-        dropped={"problem stood before": n_twice * (args.greedy + args.n_samples)},
+        n_read=len(rows) + n_left_out,
+        dropped={"problem stood before": n_left_out},
         inputs={args.model_name_or_path: model_hash, **{name: content_hash(rows) for name, rows in problems.items()}},
         extra={**result, "started": started},
     )
     result |= {key: manifest[key] for key in ("libraries", "inputs", "rows_dropped")}
-    write_json(Path(args.output_dir) / "result.json", result)
+    write_json(output / "result.json", result)
     journal_path.unlink()
     with suppress(OSError):  # not empty: another model's responses
         partial.rmdir()

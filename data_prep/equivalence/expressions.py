@@ -22,17 +22,14 @@ MAX_DEPTH = 40  # of brackets, and of everything else that nests
 MAX_BITS = 40_000  # of an exact number: 12,000 digits
 MAX_EXPONENT = 10**6  # of a power that is not exact
 MAX_FACTORIAL = 1000
+# How the values of names are chosen, see `value_of_name`.
 POINTS = ("positive", "another", "large", "negative", "far negative", "whole", "another whole")
-POSITIVE, NEGATIVE, WHOLE = (
-    slice(0, 3),
-    slice(3, 5),
-    slice(5, 7),
-)  # how the values of names are chosen, see `value_of_name`
+POSITIVE, NEGATIVE, WHOLE = slice(0, 3), slice(3, 5), slice(5, 7)
 
 Value = Any  # Fraction, or mpmath's mpf or mpc, or None: not defined at this point
 Values = tuple[Value, ...]  # one per point
 
-context = mpmath.mp.clone() if hasattr(mpmath.mp, "clone") else mpmath.MPContext()
+context = mpmath.MPContext()  # its precision is its own: mpmath.mp stays as it is
 context.dps = 120
 TOLERANCE = context.mpf(10) ** -100  # relative
 RESIDUE = context.mpf(10) ** -130, context.mpf(10) ** -105  # what is left of terms that cancel; smaller is meant
@@ -84,7 +81,7 @@ TOKEN = re.compile(
     r"|([A-Za-z])|(\*\*|[-+*/^_!()\[\]{}|']))"
 )
 # A name before a bracket that is a function; other names are factors.
-CALLED = {*"fghpFGHPEV", "\\Gamma", "\\phi", "\\Phi", "\\psi", "\\Psi", "\\zeta", "\\sigma", "\\tau", "\\mu", "\\pi"}
+CALLED = {*"fghpFGHPEV", "\\Gamma", "\\phi", "\\Phi", "\\psi", "\\Psi", "\\zeta", "\\sigma", "\\tau", "\\mu"}
 CLOSING = {"(": ")", "[": "]", "{": "}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil", "|": "|"}
 
 
@@ -247,7 +244,7 @@ def rounded(a: Value, up: bool) -> Value:
     if context.im(a) != 0:
         raise NotUnderstoodError("the floor of a complex number")
     nearest = context.nint(a)
-    if abs(a - nearest) < TOLERANCE:  # which side of a whole number it lies on cannot be told from 40 digits
+    if abs(a - nearest) < TOLERANCE:  # which side of a whole number it lies on cannot be told
         raise NotUnderstoodError("the floor of a number too near to a whole one")
     return Fraction(int(context.ceil(a) if up else context.floor(a)))
 
@@ -306,11 +303,8 @@ class Parser:
             if token in ("*", "\\cdot", "\\times"):
                 self.take()
                 factor = self.signed_power()
-                arrows = all(name.startswith("\\vec") for name in self.vectors)
-                if token == "\\cdot" and arrows:  # the dot product
-                    result = combined(multiply, result, factor)
-                else:
-                    result = self.multiplied(result, factor)
+                dot = token == "\\cdot" and all(name.startswith("\\vec") for name in self.vectors)
+                result = combined(multiply, result, factor) if dot else self.multiplied(result, factor)
             elif token in ("/", "\\div"):
                 self.take()
                 divided = True

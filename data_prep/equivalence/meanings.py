@@ -33,10 +33,10 @@ from data_prep.equivalence.text import (
     DOLLAR,
     NEW_ROW,
     OPEN_TEXT,
+    bare,
     letters_of,
     plain,
     trimmed,
-    unwrapped,
 )
 from data_prep.equivalence.units import Unit, find_unit
 
@@ -46,14 +46,12 @@ class ContradictionError(NotUnderstoodError):
 
 
 MAX_PARTS = 100
-
-
 NOTHING = Expression((None,) * len(POINTS))
 
 
 @dataclass(frozen=True)
 class Scalar:
-    """One value. `digits`: significant ones of a plain decimal, else None. `unit`: normalised words after it."""
+    """One value. `digits`: significant ones of a plain decimal, else None. `measured`: in scientific notation."""
 
     expression: Expression
     digits: int | None = None
@@ -66,7 +64,7 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Words:
-    """Letters and digits of a text, in lower case."""
+    """Words, in lower case; see `read_words`."""
 
     letters: str
 
@@ -193,9 +191,7 @@ def read_plain(text: str) -> tuple[Meaning, ...]:
 
 def read(text: str, depth: int = 0) -> Meaning:
     """One meaning of a plain text. Raises NotUnderstoodError."""
-    text = trimmed(text)
-    while (inner := unwrapped(text)) is not None:
-        text = trimmed(inner)
+    text = bare(text)
     if not text or depth > 8:
         raise NotUnderstoodError("nothing, or nested too deeply")
     if match := MATRIX.fullmatch(text):
@@ -208,11 +204,9 @@ def read(text: str, depth: int = 0) -> Meaning:
     if words and len(letters_of(text)) > 3 and not SEPARATOR.search(text):
         if infinite := infinity(text.casefold()):
             return infinite
-        try:  # "pi", "sqrt x" are not words
-            if re.match(r"(sqrt|pi|sin|cos|tan|log|ln|exp|arc)", text):
+        if re.match(r"(sqrt|pi|sin|cos|tan|log|ln|exp|arc)", text):  # "pi", "sqrt x" are not words
+            with suppress(NotUnderstoodError):
                 return scalar(text)
-        except NotUnderstoodError:
-            pass
         return Words(letters_of(text))
 
     if THOUSANDS_WITH_UNIT.fullmatch(text):
@@ -280,10 +274,8 @@ def read_words(text: str, depth: int) -> Meaning:
     """What stands in \\text{...}: a number or a letter now and then, else words."""
     inner = trimmed(text)
     if re.search(r"\d|^\(?[A-Za-z]\)?$", inner):
-        try:
+        with suppress(NotUnderstoodError):
             return read(inner, depth + 1)
-        except NotUnderstoodError:
-            pass
     if inner.casefold() in NUMBERS:
         return scalar(str(NUMBERS.index(inner.casefold())))
     if infinite := infinity(inner.casefold()):
@@ -508,9 +500,7 @@ def names_in(meaning: Meaning) -> frozenset[str]:
 
 def scalar(text: str) -> Scalar:
     """A single value with what stands around it. Raises NotUnderstoodError."""
-    text = trimmed(text)
-    while (inner := unwrapped(text)) is not None:
-        text = trimmed(inner)
+    text = bare(text)
     percent = degrees = False
     unit: Unit | None = None
     words = ""
@@ -535,8 +525,7 @@ def scalar(text: str) -> Scalar:
         degrees, text = True, text.replace("^\\circ", "").strip()
     if OPEN_TEXT in text or not text:
         raise NotUnderstoodError("words within an expression")
-    while (inner := unwrapped(text)) is not None:
-        text = trimmed(inner)
+    text = bare(text)
     if THOUSANDS.fullmatch(text):
         text = text.replace(",", "")
     if match := SCIENTIFIC.fullmatch(text):

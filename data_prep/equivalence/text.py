@@ -7,7 +7,7 @@ SIGNS = {
     "−": "-", "–": "-", "—": "-", "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "∙": "\\cdot ", "÷": "/", "∗": "*",
     "≤": "\\leq ", "≥": "\\geq ", "⩽": "\\leq ", "⩾": "\\geq ", "≠": "\\neq ", "≈": "\\approx ", "∞": "\\infty ",
     "∪": "\\cup ", "∈": "\\in ", "±": "\\pm ", "∓": "\\mp ", "√": "\\sqrt ", "π": "\\pi ", "°": "^\\circ ",
-    "ℝ": "\\mathbb{R}",     "½": "\\frac{1}{2}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}",
+    "ℝ": "\\mathbb{R}", "½": "\\frac{1}{2}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}",
     "⅓": "\\frac{1}{3}", "⅔": "\\frac{2}{3}", "θ": "\\theta ", "α": "\\alpha ", "β": "\\beta ", "λ": "\\lambda ",
     "μ": "\\mu ", "ω": "\\omega ", "φ": "\\phi ", "′": "'", "’": "'", "\u00a0": " ", "\u2009": " ", "，": ",",
     "（": "(", "）": ")", "：": ":", "；": ";", "－": "-", "＋": "+", "＝": "=",
@@ -25,7 +25,7 @@ REPLACED = {
     **dict.fromkeys(("lvert", "rvert", "vert", "mid"), "|"),
     "ne": "\\neq ", "lt": "<", "gt": ">", "lbrace": "\\{", "rbrace": "\\}", "lbrack": "[", "rbrack": "]",
     "langle": "(", "rangle": ")", "varnothing": "\\emptyset", "ast": "*", "colon": ":", "degree": "^\\circ ",
-    "deg": "^\\circ ",     "percent": "%", "euro": "", "pounds": "", "arg": "\\arg", "Re": "\\Re", "Im": "\\Im",
+    "deg": "^\\circ ", "percent": "%", "euro": "", "pounds": "", "arg": "\\arg", "Re": "\\Re", "Im": "\\Im",
 }  # fmt: skip
 TEXT = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|textsf|texttt|mbox|hbox|operatorname|mathrm|mathsf|bold|boldsymbol|emph"
@@ -103,15 +103,15 @@ def plain(text: str) -> str:
     text = re.sub(r"\^\s*\{\s*\\circ\s*\}", r"^\\circ ", text)
     if "dt" in text:
         text = DERIVATIVE.sub(lambda match: f"\\{'d' if match[1] else ''}dot{{{match[2]}}}", text)
-    text = trimmed(re.sub(r"\s+", " ", text))
-    while (inner := unwrapped(text)) is not None:
-        text = trimmed(inner)
+    return bare(re.sub(r"\s+", " ", text))
+
+
+def bare(text: str) -> str:
+    """Without punctuation and braces around everything."""
+    text = trimmed(text)
+    while text.startswith("{") and closing_brace(text, 1) == len(text) - 1:
+        text = trimmed(text[1:-1])
     return text
-
-
-def unwrapped(text: str) -> str | None:
-    """The inside of braces around everything."""
-    return text[1:-1] if text.startswith("{") and closing_brace(text, 1) == len(text) - 1 else None
 
 
 def letters_of(text: str) -> str:

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-LONGEST = 3  # words of a unit
+LONGEST = 5  # words of a unit
 
 # Word: (dimension, size in the unit of that dimension). Short names are case-sensitive, long ones are not.
 KNOWN: dict[str, tuple[str, Fraction]] = {
@@ -114,7 +114,7 @@ def find_unit(text: str) -> Unit | None:
             else:
                 return None
             ahead = 1
-    if not n_words or n_words > LONGEST + 2 or ahead != 1:
+    if not n_words or n_words > LONGEST or ahead != 1:
         return None
     for composed, base in COMPOSED.items():
         if composed in dimensions:
