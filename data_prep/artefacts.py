@@ -116,17 +116,20 @@ def read_manifest(folder: str | Path) -> dict[str, Any] | None:
     return manifest
 
 
-def write_rows(folder: Path, kind: str, rows: Iterable[Mapping[str, Any]]) -> int:
+def write_rows(folder: Path, kind: str, rows: Iterable[Mapping[str, Any]], columns: pa.Schema | None = None) -> int:
     """Writes rows as Parquet shards (zstd) named `data-00000.parquet` and returns their number.
 
-    `kind`: a key of SCHEMAS; its columns come first, further ones keep the types of the first batch.
+    `kind`: a key of SCHEMAS; its columns come first. `columns`: the further ones, where the first rows may not tell
+    their types; without it they keep the types of the first batch.
     """
     schema, n_rows, shard, writer = None, 0, 0, None
     rows = iter(rows)
     while batch := list(islice(rows, ROWS_PER_GROUP)):
         for i, row in enumerate(batch):
             validate(row, kind, f"row {n_rows + i}")
-        if schema is None:
+        if schema is None and columns is not None:
+            schema = pa.schema([*SCHEMAS[kind], *columns])
+        elif schema is None:
             # Arrow itself looks at the first row only.
             names = [name for name in dict.fromkeys(chain.from_iterable(batch)) if name not in SCHEMAS[kind].names]
             table = pa.table({name: pa.array([row.get(name) for row in batch]) for name in names})
@@ -135,7 +138,8 @@ def write_rows(folder: Path, kind: str, rows: Iterable[Mapping[str, Any]]) -> in
             writer = pq.ParquetWriter(folder / f"data-{shard:05d}.parquet", schema, compression="zstd")
         for i, row in enumerate(batch):
             if late := [name for name in row if name not in schema.names]:
-                raise RowError(f"row {n_rows + i}: column {late[0]!r} is in none of the first {ROWS_PER_GROUP} rows")
+                known = "the given columns" if columns is not None else f"the first {ROWS_PER_GROUP} rows"
+                raise RowError(f"row {n_rows + i}: column {late[0]!r} is in none of {known}")
         writer.write_table(as_table(batch, schema, n_rows))
         n_rows += len(batch)
         if n_rows >= (shard + 1) * ROWS_PER_SHARD:
@@ -170,14 +174,16 @@ def write_artefact(
     n_read: int | None = None,
     dropped: Mapping[str, int] | None = None,
     extra: Mapping[str, Any] | None = None,
+    columns: pa.Schema | None = None,
 ) -> dict[str, Any]:
     """Writes an artefact folder of rows with its manifest, which is returned.
 
     `inputs`: name -> content hash. `n_read` and `dropped` (reason -> rows): the funnel; no drop without a reason.
+    `columns`: see `write_rows`.
     """
     started = now()
     with atomic_folder(path) as folder:
-        n_rows = write_rows(folder, kind, rows)
+        n_rows = write_rows(folder, kind, rows, columns)
         manifest = {
             "stage": stage,
             "kind": kind,

@@ -5,7 +5,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -128,24 +128,12 @@ def read_benchmark(benchmark: Benchmark, n_problems: int | None = None) -> tuple
                     raise RowError(f"{where}: no 'level', by which {benchmark.name} is chosen; it has {sorted(row)}")
                 if re.sub(r"(?i)level\s*|\.0$", "", str(level)) != benchmark.level:
                     continue
-            text, choices = row.get("problem") or row.get("question"), choices_of(row)
-            answer = answer_of(row, choices)
-            if not isinstance(text, str) or not answer:
-                raise RowError(
-                    f"{where}: needs the columns 'problem' (or 'question') and 'answer', both with text; it has "
-                    f"{sorted(row)}"
-                )
-            for what in (text, answer, str(level), *(choices or ())):
-                if not is_unicode(what):
-                    raise RowError(f"{where}: {what[:40]!r} holds half a character (a lone surrogate)")
-            own_id = problem_id("\n".join([text, *(choices or ())]))
-            own = {"problem_id": own_id, "problem": text, "answer": answer, "level": level, "choices": choices}
-            row = {**row, **own}
-            first = rows.setdefault(own_id, row)
+            row = as_problem(row, where)
+            first = rows.setdefault(row["problem_id"], row)
             if first is not row:
-                if not (first["answer"] == answer or same(first["answer"], answer)):
+                if not (first["answer"] == row["answer"] or same(first["answer"], row["answer"])):
                     raise RowError(
-                        f"{where}: answer {answer!r}, but {first['answer']!r} where the problem stood before"
+                        f"{where}: answer {row['answer']!r}, but {first['answer']!r} where the problem stood before"
                     )
                 n_twice += 1
                 print(f"{where}: a problem that stood before, left out", file=sys.stderr)
@@ -154,6 +142,58 @@ def read_benchmark(benchmark: Benchmark, n_problems: int | None = None) -> tuple
     if not rows:
         raise ValueError(f"{benchmark.path}: no problems" + (f" of level {benchmark.level}" if benchmark.level else ""))
     return list(rows.values()), n_twice
+
+
+def read_problems(dataset: DatasetConfig) -> Iterator[dict[str, Any]]:
+    """Problem rows of a data set, as `as_problem` makes them; `answer` is None where there is none.
+
+    `source` is the data set's name where a row does not say. Raises RowError, ValueError, FileNotFoundError.
+    """
+    for block in open_blocks(dataset, kinds=("problem", "sample")):
+        for where, row in read_block(block):
+            problem = as_problem(row, where, answer_needed=False)
+            source = row.get("source")
+            yield problem | {"source": source if isinstance(source, str) and is_unicode(source) else dataset.path}
+
+
+def unique_problems(problems: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], Counter[str]]:
+    """Each problem once, where it comes first, and how many are left out by reason.
+
+    Of several answers the first one stays. A problem with an image is left out: a text alone does not ask it.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    dropped: Counter[str] = Counter()
+    for row in problems:
+        if row.get("images"):
+            dropped["has an image"] += 1
+            continue
+        first = rows.setdefault(row["problem_id"], row)
+        if first is row:
+            continue
+        if first["answer"] is None:
+            first["answer"] = row["answer"]
+        a, b = first["answer"], row["answer"]
+        other = b is not None and a != b and not same(a, b)
+        dropped["problem stood before" + (", with another answer" if other else "")] += 1
+    return list(rows.values()), dropped
+
+
+def as_problem(row: Mapping[str, Any], where: str, answer_needed: bool = True) -> dict[str, Any]:
+    """A row with `problem_id`, `problem`, `answer`, `level` and `choices` in their own form; see `read_benchmark`.
+
+    Raises RowError, also where there is no answer and `answer_needed`.
+    """
+    level = row.get("level", row.get("difficulty"))
+    text, choices = row.get("problem") or row.get("question"), choices_of(row)
+    answer = answer_of(row, choices) or None
+    if not isinstance(text, str) or (answer_needed and answer is None):
+        needs = "'answer', both with text" if answer_needed else "'answer' (or null)"
+        raise RowError(f"{where}: needs the columns 'problem' (or 'question') and {needs}; it has {sorted(row)}")
+    for what in (text, answer or "", str(level), *(choices or ())):
+        if not is_unicode(what):
+            raise RowError(f"{where}: {what[:40]!r} holds half a character (a lone surrogate)")
+    own_id = problem_id("\n".join([text, *(choices or ())]))
+    return {**row, "problem_id": own_id, "problem": text, "answer": answer, "level": level, "choices": choices}
 
 
 def choices_of(row: Mapping[str, Any]) -> list[str] | None:

@@ -3,9 +3,9 @@
 import hashlib
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm.auto import tqdm
 
@@ -23,6 +23,14 @@ class Completion:
     text: str
     n_tokens: int
     finish_reason: str
+
+
+class Request(NamedTuple):
+    """Continuation `sample` of a prompt, for `stream`; `name` is whatever its sender knows it by."""
+
+    name: Any
+    prompt: Any
+    sample: int
 
 
 def sample_seed(seed: int, prompt: Any, sample: int) -> int:
@@ -95,58 +103,98 @@ class TransformersEngine:
         `journal` as it is finished, and those found there are not made again. Raises ValueError if a prompt and its
         continuation do not fit into the model's positions, or a batch into memory.
         """
+        if not prompts:
+            return []
+        settings: dict[str, Any] = {
+            "max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "stop": list(stop),
+            "include_stop": include_stop,
+        }  # fmt: skip
+        lengths = [len(ids) for ids in self.tokenizer(list(prompts), add_special_tokens=False)["input_ids"]]
+        self._check_fits(prompts[lengths.index(max(lengths))], max(lengths), max_new_tokens)
+        keys = [[self._key(p, i, seed, settings) for i in range(n)] for p in prompts]
+        missing: dict[str, Request] = {}
+        done: dict[str, Completion] = {}
+        for j in sorted(range(len(prompts)), key=lambda j: -lengths[j]):
+            for i, key in enumerate(keys[j]):
+                if journal and (known := journal.get(key)):
+                    done[key] = known
+                else:
+                    missing[key] = Request(key, prompts[j], i)
+        if missing:
+            total = len(done) + len(missing)
+            with tqdm(total=total, initial=len(done), desc="sampling", unit=" responses", disable=None) as bar:
+                waiting = deque(missing.values())
+                for request, completion, _ in self.stream(waiting, seed=seed, journal=journal, **settings):
+                    done[request.name] = completion
+                    bar.update()
+        return [[done[key] for key in row_keys] for row_keys in keys]
+
+    def stream(
+        self,
+        requests: deque[Request],
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        stop: Sequence[str] = (),
+        include_stop: bool = False,
+        seed: int = 0,
+        journal: Journal | None = None,
+    ) -> Iterator[tuple[Request, Completion, bool]]:
+        """Takes requests from the left of the deque and yields each with its completion as soon as that is there.
+
+        Whoever goes through them may append further requests meanwhile; it ends when none is left. The third value says
+        whether the completion was in the journal; if all are, they come in the requests' order. The continuations are
+        those of `sample`, whatever else is asked for. Raises ValueError as `sample` does.
+        """
         import torch
 
         from data_prep.batches import Batch, Row
 
-        if not prompts:
-            return []
         settings = {
             "max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "stop": list(stop),
             "include_stop": include_stop,
         }  # fmt: skip
-        ids = self.tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
+        batch = Batch(self.model, self.tokenizer, self.ends, self.batch_size)
+        waiting: deque[Row] = deque()
+        sent: dict[int, Request] = {}  # id of a row under way -> its request
+        while requests or waiting or batch.live:
+            while requests and len(waiting) < self.batch_size:  # no more than is needed soon: the texts take memory
+                request = requests.popleft()
+                key = self._key(request.prompt, request.sample, seed, settings)
+                if journal and (known := journal.get(key)):
+                    yield request, known, True
+                    continue
+                ids = self.tokenizer(request.prompt, add_special_tokens=False)["input_ids"]
+                self._check_fits(request.prompt, len(ids), max_new_tokens)
+                waiting.append(Row(key, ids, sample_seed(seed, request.prompt, request.sample)))
+                sent[id(waiting[-1])] = request
+            try:
+                with torch.inference_mode():
+                    batch.advance()
+                    batch.fill(waiting)
+                    if batch.live:
+                        batch.draw(temperature, top_p)
+            except torch.OutOfMemoryError as error:
+                raise ValueError(f"out of memory: give a smaller --batch_size than {self.batch_size}") from error
+            finished = batch.finished(max_new_tokens, stop, include_stop) if batch.live else []
+            completions = [(row, Completion(text, len(row.new), reason)) for row, text, reason in finished]
+            for row, completion in completions:  # before any of them is looked at: that may take long, or be the end
+                if journal:
+                    journal.put(row.key, completion)
+            for row, completion in completions:
+                yield sent.pop(id(row)), completion, False
+
+    def _key(self, prompt: str, sample: int, seed: int, settings: Mapping[str, Any]) -> str:
+        return completion_key(model=self.name, prompt=prompt, seed=seed, sample=sample, **settings)
+
+    def _check_fits(self, prompt: str, n_prompt: int, max_new_tokens: int) -> None:
+        """Raises ValueError if a prompt of so many tokens and its continuation are longer than the model."""
         positions = self.model.config.get_text_config().max_position_embeddings
-        n_prompt = max(map(len, ids))
         if n_prompt >= positions:
-            text = next(prompt for prompt, tokens in zip(prompts, ids, strict=True) if len(tokens) == n_prompt)
-            raise ValueError(f"a prompt has {n_prompt} tokens, the model {positions} positions: {text[:80]!r}...")
+            raise ValueError(f"a prompt has {n_prompt} tokens, the model {positions} positions: {prompt[:80]!r}...")
         if n_prompt + max_new_tokens > positions:
             raise ValueError(
                 f"a prompt and --max_new_tokens {max_new_tokens} make {n_prompt + max_new_tokens} tokens, the model "
                 f"has {positions} positions: give at most {positions - n_prompt}"
             )
-        keys = [
-            [completion_key(model=self.name, prompt=p, seed=seed, sample=i, **settings) for i in range(n)]
-            for p in prompts
-        ]
-        rows: dict[str, Row] = {}
-        done: dict[str, Completion] = {}
-        for prompt, prompt_ids, row_keys in zip(prompts, ids, keys, strict=True):
-            for i, key in enumerate(row_keys):
-                if journal and (known := journal.get(key)):
-                    done[key] = known
-                else:
-                    rows[key] = Row(key, prompt_ids, sample_seed(seed, prompt, i))
-        waiting = deque(sorted(rows.values(), key=lambda row: -len(row.ids)))
-        with (
-            tqdm(
-                total=len(done) + len(rows), initial=len(done), desc="sampling", unit=" responses", disable=None
-            ) as bar,
-            torch.inference_mode(),
-        ):
-            batch = Batch(self.model, self.tokenizer, self.ends, self.batch_size)
-            while waiting or batch.live:
-                try:
-                    batch.advance()
-                    batch.fill(waiting)
-                    batch.draw(temperature, top_p)
-                except torch.OutOfMemoryError as error:
-                    raise ValueError(f"out of memory: give a smaller --batch_size than {self.batch_size}") from error
-                for row, text, reason in batch.finished(max_new_tokens, stop, include_stop):
-                    completion = Completion(text, len(row.new), reason)
-                    done[row.key] = completion
-                    if journal:
-                        journal.put(row.key, completion)
-                    bar.update()
-        return [[done[key] for key in row_keys] for row_keys in keys]

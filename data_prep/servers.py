@@ -26,17 +26,20 @@ import re
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from queue import SimpleQueue
 from typing import Any, TypeVar
 from urllib.request import getproxies
 
 import httpx2
 from tqdm.auto import tqdm
 
-from data_prep.engines import Completion, sample_seed
+from data_prep.engines import Completion, Request, sample_seed
 from data_prep.formats import END_THINK, THINK
 from data_prep.journal import Journal, completion_key
 
@@ -217,48 +220,22 @@ class ServerEngine:
         Raises ValueError for a request that the server refuses, at once, and ServerError (a ValueError) when attempts
         run out: for all URLs in a row, at once; for single requests, after everything else is done.
         """
-        stop = list(stop) if not isinstance(stop, str) else [stop]
-        for name, value, ok, wanted in (
-            ("n", n, n >= 1, "at least 1"),
-            ("max_new_tokens", max_new_tokens, max_new_tokens >= 1, "at least 1"),
-            ("temperature", temperature, temperature >= 0, "0 or more"),
-            ("top_p", top_p, 0 < top_p <= 1, "above 0, at most 1"),
-            ("stop", stop, all(stop), "no empty text"),
-            ("include_stop", include_stop, stop or not include_stop, "only with stop"),
-        ):
-            if not ok:
-                raise ValueError(f"{name} {value}: {wanted}")
+        if n < 1:
+            raise ValueError(f"n {n}: at least 1")
         fields = self._fields(max_new_tokens, temperature, top_p, stop, include_stop)
         jobs: dict[str, _Job] = {}
         done: dict[str, Completion] = {}
         keys: list[list[str]] = []
         for prompt in prompts:
-            if isinstance(prompt, str):
-                pass
-            elif prompt and all(
-                isinstance(part, int) or (isinstance(part, Mapping) and {"role", "content"} <= part.keys())
-                for part in prompt
-            ):
-                prompt = list(prompt)  # type: ignore[assignment]
-            else:
-                raise ValueError(f"a prompt is text, token ids, or messages with role and content, not {prompt!r:.100}")
             keys.append([])
             for sample in range(n):
-                key = completion_key(
-                    engine="server",
-                    model=self.model,
-                    prompt=prompt,
-                    seed=seed,
-                    sample=sample,
-                    fields=fields | self.extra,
-                    openai_only=self.openai_only,
-                )
-                keys[-1].append(key)
-                found = journal.get(key) if journal else None
+                job = self._job(prompt, sample, seed, fields)
+                keys[-1].append(job.key)
+                found = journal.get(job.key) if journal else None
                 if found:
-                    done[key] = found
+                    done[job.key] = found
                 else:
-                    jobs[key] = _Job(key, prompt, sample_seed(seed, prompt, sample) >> 32)
+                    jobs[job.key] = job
         if jobs:
             total = len(jobs) + len(done)
             show = None if self.progress else True
@@ -272,13 +249,64 @@ class ServerEngine:
 
                 self._run(self._complete_all(list(jobs.values()), fields, finished))
             if len(done) < total:
-                kept = f"kept in {journal.path}: the same command goes on from there" if journal else "lost: no journal"
-                raise ServerError(
-                    f"{len(done)} of {total} responses are finished, {total - len(done)} are missing; last errors: "
-                    + "; ".join(f"{server.url}: {server.error}" for server in self._servers if server.error)
-                    + f". The finished ones are {kept}"
-                )
+                raise self._unfinished(len(done), total - len(done), journal)
         return [[done[key] for key in row] for row in keys]
+
+    def stream(
+        self,
+        requests: deque[Request],
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        stop: Sequence[str] = (),
+        include_stop: bool = False,
+        seed: int = 0,
+        journal: Journal | None = None,
+    ) -> Iterator[tuple[Request, Completion, bool]]:
+        """Takes requests from the left of the deque and yields each with its completion as soon as that is there.
+
+        Whoever goes through them may append further requests meanwhile; it ends when none is left. The third value says
+        whether the completion was in the journal; if all are, they come in the requests' order. Twice as many requests
+        as the servers may get are kept ready, so that none idles while a completion is looked at. Raises as `sample`
+        does: for single requests whose attempts ran out, after everything else is done.
+        """
+        fields = self._fields(max_new_tokens, temperature, top_p, stop, include_stop)
+        come: SimpleQueue[tuple[Request, Future[Completion | None]]] = SimpleQueue()
+        under_way: set[Future[Completion | None]] = set()
+        n_done = n_failed = 0
+        loop = self._run(self._begin())
+        try:
+            while requests or under_way:
+                while requests and len(under_way) < 2 * self.concurrency * len(self._servers):
+                    request = requests.popleft()
+                    job = self._job(request.prompt, request.sample, seed, fields)
+                    if journal and (known := journal.get(job.key)):
+                        n_done += 1
+                        yield request, known, True
+                        continue
+                    future = asyncio.run_coroutine_threadsafe(self._complete(job, fields, journal), loop)
+                    under_way.add(future)
+                    future.add_done_callback(lambda future, request=request: come.put((request, future)))  # type: ignore[misc]
+                if not under_way:
+                    continue
+                request, future = come.get()
+                under_way.remove(future)
+                completion = future.result()
+                if completion is None:
+                    n_failed += 1
+                    continue
+                n_done += 1
+                yield request, completion, False
+        except _GivenUp:
+            raise self._unfinished(n_done, n_failed + 1 + len(under_way) + len(requests), journal) from None
+        finally:
+            for future in under_way:
+                future.cancel()
+            with suppress(RuntimeError):  # closed meanwhile
+                loop.call_soon_threadsafe(self._ended)
+        if n_failed:
+            raise self._unfinished(n_done, n_failed, journal)
 
     def close(self) -> None:
         """Ends what is under way (CancelledError there) and the connections. The engine can be used again."""
@@ -294,10 +322,50 @@ class ServerEngine:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _job(self, prompt: Prompt, sample: int, seed: int, fields: Mapping[str, Any]) -> _Job:
+        """The request for one continuation. Raises ValueError if the prompt is none."""
+        if isinstance(prompt, str):
+            pass
+        elif prompt and all(
+            isinstance(part, int) or (isinstance(part, Mapping) and {"role", "content"} <= part.keys())
+            for part in prompt
+        ):
+            prompt = list(prompt)  # type: ignore[assignment]
+        else:
+            raise ValueError(f"a prompt is text, token ids, or messages with role and content, not {prompt!r:.100}")
+        key = completion_key(
+            engine="server",
+            model=self.model,
+            prompt=prompt,
+            seed=seed,
+            sample=sample,
+            fields={**fields, **self.extra},
+            openai_only=self.openai_only,
+        )
+        return _Job(key, prompt, sample_seed(seed, prompt, sample) >> 32)
+
+    def _unfinished(self, n_done: int, n_missing: int, journal: Journal | None) -> ServerError:
+        kept = f"kept in {journal.path}: the same command goes on from there" if journal else "lost: no journal"
+        errors = "; ".join(f"{server.url}: {server.error}" for server in self._servers if server.error)
+        return ServerError(
+            f"{n_done} of {n_done + n_missing} responses are finished, {n_missing} are missing; last errors: {errors}. "
+            f"The finished ones are {kept}"
+        )
+
     def _fields(
-        self, max_new_tokens: int, temperature: float, top_p: float, stop: list[str], include_stop: bool
+        self, max_new_tokens: int, temperature: float, top_p: float, stop: Sequence[str], include_stop: bool
     ) -> dict[str, Any]:
-        """What every request of a call has in common."""
+        """What every request of a call has in common. Raises ValueError for a value out of range."""
+        stop = list(stop) if not isinstance(stop, str) else [stop]
+        for name, value, ok, wanted in (
+            ("max_new_tokens", max_new_tokens, max_new_tokens >= 1, "at least 1"),
+            ("temperature", temperature, temperature >= 0, "0 or more"),
+            ("top_p", top_p, 0 < top_p <= 1, "above 0, at most 1"),
+            ("stop", stop, all(stop), "no empty text"),
+            ("include_stop", include_stop, stop or not include_stop, "only with stop"),
+        ):
+            if not ok:
+                raise ValueError(f"{name} {value}: {wanted}")
         fields: dict[str, Any] = {"max_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
         if stop:
             fields["stop"] = stop
@@ -363,10 +431,7 @@ class ServerEngine:
         finished: Callable[[str, Completion], None],
     ) -> None:
         """Calls `finished` with each completion as it comes. Returns when nothing more can be done."""
-        loop = asyncio.get_running_loop()
-        if not self._calls:  # a new beginning for servers that were given up
-            for server in self._servers:
-                server.failures, server.ready_at, server.error = 0, 0.0, ""
+        loop = await self._begin()
         queue = deque(jobs)
 
         async def work() -> None:
@@ -380,7 +445,6 @@ class ServerEngine:
                     job.ready_at = loop.time() + self._pause(job.failures)
                     queue.append(job)
 
-        self._calls += 1
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(len(jobs), self.concurrency * len(self._servers))):
@@ -391,7 +455,28 @@ class ServerEngine:
             if not isinstance(error, _GivenUp):
                 raise error from None
         finally:
-            self._calls -= 1
+            self._ended()
+
+    async def _complete(self, job: _Job, fields: dict[str, Any], journal: Journal | None) -> Completion | None:
+        """The completion, which is in the journal then, or None if the attempts ran out. Raises as `_attempt` does."""
+        while job.failures <= self.retries:
+            if completion := await self._attempt(job, fields):
+                if journal:
+                    journal.put(job.key, completion)
+                return completion
+            await asyncio.sleep(self._pause(job.failures))
+        return None
+
+    async def _begin(self) -> asyncio.AbstractEventLoop:
+        """Counts a call that begins, and returns the loop; `_ended` belongs to it."""
+        if not self._calls:  # a new beginning for servers that were given up
+            for server in self._servers:
+                server.failures, server.ready_at, server.error = 0, 0.0, ""
+        self._calls += 1
+        return asyncio.get_running_loop()
+
+    def _ended(self) -> None:
+        self._calls -= 1
 
     async def _attempt(self, job: _Job, fields: dict[str, Any]) -> Completion | None:
         """The completion, or None if this attempt failed.

@@ -110,8 +110,8 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
         refuse_trained_on,
         summarise,
         table,
-        with_choices,
     )
+    from data_prep.responses import open_engine, prompt_of
 
     started = now()
     check(args)
@@ -127,15 +127,19 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
             raise ValueError(f"--group_by {args.group_by}: {name} has the columns {', '.join(sorted(rows[0]))}")
 
     # The responses. Finished ones are kept beside the output folder until it is whole.
-    engine, model_hash, run_name = open_engine(args)
+    engine, model_hash, run_name = open_engine(
+        args.model_name_or_path, server_urls=args.server_urls, concurrency=args.concurrency,
+        batch_size=args.batch_size, dtype=args.dtype,
+    )  # fmt: skip
     output = Path(args.output_dir)
     partial = output.with_name(f"{output.name}.partial")
     journal_path = partial / f"{run_name}.jsonl"
     prompts = {}
     for benchmark in benchmarks:
         instruction = benchmark.instruction if args.instruction is None else args.instruction
-        texts = [f"{with_choices(row)}\n{instruction}".strip() for row in problems[benchmark.name]]
-        prompts[benchmark.name] = [engine.chat_prompt(text, args.system_prompt) for text in texts]
+        prompts[benchmark.name] = [
+            prompt_of(engine, row, instruction, args.system_prompt) for row in problems[benchmark.name]
+        ]
     everything = [prompt for some in prompts.values() for prompt in some]
     args.max_new_tokens = args.max_new_tokens or min(16384, engine.room(everything))
     print(
@@ -177,21 +181,6 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
     return result
 
 
-def open_engine(args: EvaluateArguments) -> tuple[Any, str, str]:
-    """The engine, a hash of the model, and a name for everything that responses depend on beside their settings."""
-    from data_prep.artefacts import hash_model
-    from data_prep.engines import TransformersEngine
-    from data_prep.servers import ServerEngine
-
-    if args.server_urls:
-        server = ServerEngine(args.server_urls, args.model_name_or_path, concurrency=args.concurrency)
-        server.check()
-        return server, "behind a server", "server"
-    engine = TransformersEngine(args.model_name_or_path, args.dtype, batch_size=args.batch_size)
-    model_hash = hash_model(args.model_name_or_path, engine.model.config)
-    return engine, model_hash, f"{model_hash[-16:]}-{str(engine.model.dtype).removeprefix('torch.')}-{engine.device}"
-
-
 def responses(
     args: EvaluateArguments, engine: Any, problems: dict[str, list], prompts: dict[str, list], journal_path: Path
 ) -> Iterator[dict[str, Any]]:
@@ -199,6 +188,7 @@ def responses(
     from data_prep.answers import AnswerChecker
     from data_prep.formats import opens_thought
     from data_prep.journal import Journal
+    from data_prep.responses import judge, response_row
 
     decodings = [("greedy", 1, 0.0, 1.0)] if args.greedy else []
     decodings += [("sampled", args.n_samples, args.temperature, args.top_p)] if args.n_samples else []
@@ -222,26 +212,12 @@ def responses(
                 )
                 for problem in rows:
                     for sample, completion in enumerate(next(completions)):
-                        judgement = checker.judge(
-                            problem["answer"], completion.text, thought_open, args.extraction == "lenient",
-                            problem.get("choices"),
-                        )  # fmt: skip
+                        lenient = args.extraction == "lenient"
+                        judgement = judge(checker, problem, completion.text, thought_open, lenient)
                         yield {
-                            "problem_id": problem["problem_id"],
-                            "sample": sample,
-                            "model": args.model_name_or_path,
-                            "prompt_format": "chat template",
-                            "response": completion.text,
-                            "finish_reason": completion.finish_reason,
-                            "n_tokens": completion.n_tokens,
-                            "extracted": judgement.extracted,
-                            "verdict": judgement.verdict,
-                            "seed": args.seed,
-                            "rule": judgement.rule,
+                            **response_row(problem, sample, completion, judgement, args.model_name_or_path, args.seed),
                             "benchmark": benchmark,
                             "decoding": decoding,
-                            "problem": problem["problem"],
-                            "answer": problem["answer"],
                             "group": str(problem.get(group_by)) if group_by else "all",
                         }
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -55,6 +56,15 @@ def test_columns_of_some_rows_survive(tmp_path: Path):
     rows = [sample(0), sample(1, note="late"), sample(2)]
     write_artefact(tmp_path / "out", "sample", rows, **OPTIONS)
     assert [row["note"] for row in read(tmp_path / "out")] == [None, "late", None]
+
+
+def test_types_that_the_first_rows_do_not_tell_are_given(tmp_path: Path):
+    rows = [sample(i, note=None if i < 299 else "late") for i in range(300)]
+    columns = pa.schema([pa.field("note", pa.string())])
+    write_artefact(tmp_path / "out", "sample", rows, columns=columns, **OPTIONS)
+    assert [row["note"] for row in read(tmp_path / "out")] == [None] * 299 + ["late"]
+    with pytest.raises(RowError, match="row 0: column 'more' is in none of the given columns"):
+        write_artefact(tmp_path / "b", "sample", [sample(0, more=1)], columns=columns, **OPTIONS)
 
 
 def test_columns_that_come_too_late_or_change_their_type_are_named(tmp_path: Path):

@@ -14,13 +14,16 @@ from data_prep.benchmarks import (
     find_benchmarks,
     majority,
     read_benchmark,
+    read_problems,
     refuse_trained_on,
     score,
     summarise,
     table,
+    unique_problems,
     with_choices,
 )
 from data_prep.rows import RowError, problem_id
+from data_prep.sources import DatasetConfig
 from tests.data_prep.test_sources import write
 
 
@@ -54,6 +57,20 @@ def test_artefacts_of_problems(tmp_path: Path):
     row = {"problem_id": problem_id("x"), "source": "s", "problem": "x", "answer": "1", "images": []}
     write_artefact(tmp_path / "b", "problem", [row], stage="t", config={}, seed=0, inputs={})
     assert [r["problem"] for r in read(tmp_path / "b", None)] == ["x"]
+
+
+def test_problems_without_answers_and_twice(tmp_path: Path):
+    rows: list[dict[str, Any]] = [
+        {"problem": "a", "answer": None}, {"problem": "A", "answer": "1/2", "source": "s"}, {"question": "b"},
+        {"problem": "a", "answer": "0.5"}, {"problem": " a", "answer": 3}, {"problem": "c", "answer": "  "},
+        {"problem": "d", "answer": 1, "images": ["x"]}, {"problem": "b", "answer": None},
+    ]  # fmt: skip
+    problems, dropped = unique_problems(read_problems(DatasetConfig(str(write(tmp_path / "p.jsonl", rows)))))
+    assert [(p["problem"], p["answer"]) for p in problems] == [("a", "1/2"), ("b", None), ("c", None)]
+    assert {p["source"] for p in problems} == {str(tmp_path / "p.jsonl")}
+    assert dropped == {"problem stood before": 3, "problem stood before, with another answer": 1, "has an image": 1}
+    with pytest.raises(RowError, match=r"q.jsonl, line 1: needs the columns .* and 'answer' \(or null\); it has"):
+        list(read_problems(DatasetConfig(str(write(tmp_path / "q.jsonl", [{"answer": 1}])))))
 
 
 def test_the_small_world():

@@ -10,7 +10,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from transformers.cache_utils import DynamicLayer
 
 from data_prep.batches import Batch, RoomyLayer, Row, draw
-from data_prep.engines import TransformersEngine, sample_seed
+from data_prep.engines import Request, TransformersEngine, sample_seed
 from data_prep.journal import Journal
 from data_prep.servers import ServerEngine
 from data_prep.small_world.samples import problem_rows
@@ -170,6 +170,35 @@ def test_a_killed_run_goes_on_with_what_is_missing(engine, tmp_path, monkeypatch
         assert sum(made) == 2 * len(set(PROMPTS)) - 4
         engine.sample(PROMPTS[:1], max_new_tokens=11, journal=journal)  # other settings are other responses
         assert sum(made) == 2 * len(set(PROMPTS)) - 3
+
+
+def test_a_stream_takes_further_requests_and_gives_what_sample_gives(engine, tmp_path):
+    settings = {"max_new_tokens": 12, "temperature": 1.2, "seed": 5}
+    wanted = engine.sample(PROMPTS[:5], 4, **settings)
+
+    def all_of(journal: Journal) -> tuple[dict, list[bool]]:
+        """One request for each prompt at first, and the next one when that is there."""
+        requests = deque(Request(i, prompt, 0) for i, prompt in enumerate(PROMPTS[:5]))
+        found, known = {}, []
+        for request, completion, was_known in engine.stream(requests, journal=journal, **settings):
+            found[request.name, request.sample] = completion
+            known.append(was_known)
+            assert not torch.is_inference_mode_enabled()  # that is the engine's, not of whoever goes through the stream
+            if request.sample < 3:
+                requests.append(request._replace(sample=request.sample + 1))
+        return found, known
+
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        for was_known in (False, True):
+            found, known = all_of(journal)
+            assert found == {(i, j): wanted[i][j] for i in range(5) for j in range(4)}
+            assert known == [was_known] * 20
+        in_order = deque(Request(i, PROMPTS[i], j) for i in range(5) for j in range(4))
+        order = [(r.name, r.sample) for r, _, _ in engine.stream(in_order, journal=journal, **settings)]
+        assert order == sorted(order)
+    assert list(engine.stream(deque(), **settings)) == []
+    with pytest.raises(ValueError, match=r"a prompt has \d+ tokens, the model 512 positions"):
+        list(engine.stream(deque([Request(0, "a b " * 600, 0)]), **settings))
 
 
 def test_sliding_windows_are_generated_batch_by_batch(folder, tmp_path):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from concurrent.futures import CancelledError
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 from httpx2 import Headers
 
-from data_prep.engines import Completion
+from data_prep.engines import Completion, Request
 from data_prep.journal import Journal
 from data_prep.servers import Prompt, ServerEngine, ServerError, _base, _retry_after
 from tests.data_prep.bad_server import BadServer, continuation
@@ -495,6 +496,62 @@ def test_one_request_that_never_succeeds(server, wanted, tmp_path):
         server.requests.clear()
         assert sample(engine, journal=journal) == wanted
         assert {body["prompt"] for body in server.requests} == {PROMPTS[2]}
+
+
+# A stream of requests, to which others are added meanwhile.
+
+
+def stream(engine, journal=None, n=2):
+    """The completions of PROMPTS, one sample after another; the second begins when the first is there."""
+    requests = deque(Request(i, prompt, 0) for i, prompt in enumerate(PROMPTS))
+    found = {}
+    for request, completion, known in engine.stream(requests, max_new_tokens=6, seed=3, journal=journal):
+        found[request.name, request.sample] = completion, known
+        if request.sample < n - 1:
+            requests.append(request._replace(sample=request.sample + 1))
+    return found
+
+
+def test_a_stream_gives_what_sample_gives(server, wanted, tmp_path):
+    server.delay, server.script = 0.02, ["500", "drop", "429"]
+    with Journal(tmp_path / "j") as journal, ServerEngine(server.url, "policy", concurrency=3, **FAST) as engine:
+        for known in (False, True):
+            assert stream(engine, journal) == {
+                (i, j): (wanted[i][j], known) for i in range(len(PROMPTS)) for j in range(2)
+            }
+            assert server.answered["ok"] == 24
+        assert server.most_in_flight == 3
+        assert sample(engine, journal=journal) == wanted  # the same journal serves both
+    assert server.answered["ok"] == 24
+
+
+def test_a_stream_that_is_left_asks_for_nothing_more(server):
+    server.delay = 0.05
+    with ServerEngine(server.url, "policy", concurrency=1, **FAST) as engine:
+        requests = deque(Request(i, prompt, 0) for i, prompt in enumerate(PROMPTS))
+        for _ in engine.stream(requests, max_new_tokens=2):
+            break
+        time.sleep(0.3)
+        assert len(server.requests) <= 2
+        assert len(sample(engine)) == 12
+
+
+def test_failures_in_a_stream(server, tmp_path):
+    server.behave = lambda body: "500" if body["prompt"] == PROMPTS[2] else None
+    with (
+        Journal(tmp_path / "j") as journal,
+        ServerEngine(server.url, "policy", retries=2, concurrency=2, **FAST) as engine,
+    ):
+        with pytest.raises(ServerError, match=r"^22 of 23 responses are finished, 1 are missing; .*the engine has die"):
+            stream(engine, journal)
+        assert len(journal) == 22  # all others are finished first
+        server.behave = lambda body: "400"
+        with pytest.raises(ValueError, match="maximum context"):
+            stream(engine, journal)
+        server.behave = None
+        server.die()
+        with pytest.raises(ServerError, match=r"^22 of 23 responses are finished, .* same command goes on from there$"):
+            stream(engine, journal)
 
 
 # Several URLs.

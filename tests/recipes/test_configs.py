@@ -13,6 +13,7 @@ CONFIGS = sorted((ROOT / "recipes" / "configs").rglob("*.yaml"))
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.py"))
 OWN = {
     "sft_longcot": ["DataArguments"],
+    "distill": ["DistillArguments", "PlanArguments"],
     "evaluate": ["EvaluateArguments"],
     "compare": ["CompareArguments"],
     "pretrain_small_world": ["PretrainArguments"],

@@ -1,0 +1,27 @@
+"""Golds that no checker can judge: proofs, "not found", several parts. They are a reason of their own, not wrong answers."""
+
+import re
+
+from data_prep.equivalence.meanings import readings
+
+MISSING = re.compile(r"(?:n/?a|none|null|nan|not\s*found|no\s+answer|unknown|see\s+solution|-+|\?+)", re.IGNORECASE)
+PROOF = re.compile(r"(?:the\s+)?(?:proofs?|proved|proven|see\s+proof|q\.?e\.?d\.?)\b.*", re.IGNORECASE | re.DOTALL)
+ASKS_FOR_PROOF = re.compile(r"\b(?:prove|show) that\b", re.IGNORECASE)
+PARTS = re.compile(r"(?:^|[\s,;$])\(?(?:a|i|1)\)\s*\S.*?[\s,;$]\(?(?:b|ii|2)\)\s*\S", re.DOTALL)
+LONGEST = 300  # characters; a longer gold is a text
+
+
+def unverifiable(gold: str | None, problem: str) -> str | None:
+    """Why no answer to this problem can be judged by this gold, or None if one can."""
+    text = (gold or "").strip().strip("$ .")
+    if not text:
+        return "proof" if ASKS_FOR_PROOF.search(problem) else "no gold"
+    if MISSING.fullmatch(text):
+        return "not found"
+    if PROOF.fullmatch(text):
+        return "proof"
+    if PARTS.search(text) and not readings(text):
+        return "several parts"
+    if len(text) > LONGEST:
+        return "too long"
+    return None
