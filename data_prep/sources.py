@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep.artefacts import atomic_folder, cache_folder, read_manifest
+from data_prep.artefacts import MANIFEST, atomic_folder, cache_folder, read_manifest
 from data_prep.rows import RowError
 
 BLOCK_ROWS = 256
@@ -81,6 +81,8 @@ def find_files(path: Path) -> list[Path]:
         if not path.name.endswith(SUFFIXES):
             raise ValueError(f"{path}: unknown kind of file; known endings: {', '.join(SUFFIXES)}")
         return [path]
+    if (path / MANIFEST).is_file() and (rows := sorted(path.glob("data-*.parquet"))):
+        return rows  # an artefact folder, which may hold reports too
     files = sorted(
         file
         for file in path.rglob("*")
