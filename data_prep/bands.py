@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
-from scipy.stats import betabinom
-
 BANDS = ("easy", "medium", "hard", "unsolved")
 
 
@@ -35,6 +33,8 @@ def settled(n_right: int, n: int, n_samples: int, bounds: Sequence[float], error
 
 @lru_cache(maxsize=100_000)
 def _settled(n_right: int, n: int, n_samples: int, bounds: tuple[float, ...], error: float) -> bool:
+    from scipy.stats import betabinom  # slow to import
+
     left = n_samples - n
     if left <= 0 or n_right == 0:
         return left <= 0

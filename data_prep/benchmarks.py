@@ -20,7 +20,6 @@ from data_prep.equivalence.comparing import same
 from data_prep.rows import RowError, is_unicode, problem_id
 from data_prep.small_world.samples import problem_rows
 from data_prep.sources import DatasetConfig, is_local, open_blocks, read_block
-from data_prep.statistics import mean_over_problems, pass_at_k, wilson
 
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
 N_SMALL_WORLD = 300  # problems, where nothing else is said
@@ -271,6 +270,8 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def scores_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """pass@k and maj@k of responses to the same problems by the same decoding, sorted by problem."""
+    from data_prep.statistics import mean_over_problems, pass_at_k, wilson  # slow to import
+
     problems = [[*responses] for _, responses in groupby(rows, key=lambda row: row["problem_id"])]
     right = [sum(row["verdict"] == "right" for row in responses) for responses in problems]
     n = min(len(responses) for responses in problems)

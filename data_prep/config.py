@@ -82,7 +82,7 @@ def parse_config(
     if "--help" in argv or "-h" in argv:
         help_text = _short_help(stage, doc, own, common)
     elif "--help_all" in argv:
-        help_text = f"{doc.strip()}\n\n{_parser([*own, *trainer()]).format_help()}"
+        help_text = f"{doc.strip()}\n\n{_parser([*own, *trainer()], bool(trainer())).format_help()}"
     if help_text:
         if main_process:
             print(help_text.rstrip())
@@ -134,7 +134,7 @@ def _read(
         twice = _options(cls).keys() & {*options, "env", "config", "help", "help_all"}
         assert not twice, f"{cls.__name__} declares names that are taken: {sorted(twice)}"
         options.update(_options(cls))
-    given = _read_flags(_parser(classes), options, flags)
+    given = _read_flags(_parser(classes, len(classes) > len(own)), options, flags)
     if main_process:
         plural = "option" if len(given) == 1 else "options"
         print(f"config: {name}" + (f" (+ {len(given)} {plural} from the command line)" if given else ""), flush=True)
@@ -215,11 +215,26 @@ def _set_environment(variables: Any, name: str) -> None:
         os.environ[str(key)] = str(value)
 
 
-def _parser(classes: Iterable[Any]) -> argparse.ArgumentParser:
-    from trl import TrlParser
-
+def _parser(classes: Iterable[Any], trained: bool = True) -> argparse.ArgumentParser:
+    """The flags of the dataclasses. Without a trainer's among them (`trained`) TRL, slow to import, is not needed."""
     usage = "%(prog)s [--config YAML] [--help | --help_all] [--option value ...]"
-    return TrlParser(list(classes), usage=usage, add_help=False, allow_abbrev=False, exit_on_error=False)
+    if trained:
+        from trl import TrlParser
+
+        return TrlParser(list(classes), usage=usage, add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser = argparse.ArgumentParser(usage=usage, add_help=False, allow_abbrev=False, exit_on_error=False)
+    for key, option in [item for cls in classes for item in _options(cls).items()]:
+        members = {get_origin(member) or member for member in (get_args(option.hint) or ())} | {
+            get_origin(option.hint) or option.hint
+        }
+        many = "+" if list in members else "?" if bool in members or "const" in option.metadata else None
+        flags = [f"--{key}"] + ([f"--{key.replace('_', '-')}"] if "_" in key else [])
+        given = {"nargs": many, **({"const": True} if many == "?" else {}), **option.metadata}
+        given.pop("choices", None)  # `_check` looks at them
+        parser.add_argument(*flags, dest=key, **given)
+        if option.hint is bool and option.default is True:
+            parser.add_argument(f"--no_{key}", f"--no-{key.replace('_', '-')}", dest=key, action="store_false")
+    return parser
 
 
 def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[dict[str, Any], list[str]]:

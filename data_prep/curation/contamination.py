@@ -7,7 +7,7 @@ by one over the number of problems that it is in. 8-grams as in open-r1 and s1 (
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from data_prep.curation.near import band_keys, jaccard, signatures
 from data_prep.curation.text import masked, numbers, tokens
 
 MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)
+FILTER_BITS = 22
+MAX = np.iinfo(np.int64).max
 SHORT_ITEM = 4  # tokens more than one n-gram, below which a problem is compared as a whole
 
 
@@ -34,6 +36,17 @@ class Match:
     kind: str
     strength: float
     text: str
+
+
+@dataclass(frozen=True)
+class Grams:
+    """N-grams of one length: hashes in rising order, int64 (n,), the item and the weight of each, and what `possible`
+    says of them."""
+
+    hashes: np.ndarray
+    items: np.ndarray
+    weights: np.ndarray
+    possible: np.ndarray
 
 
 class BenchmarkIndex:
@@ -56,23 +69,23 @@ class BenchmarkIndex:
 
         # N-grams, with the problems that they are in. A text that stands in several benchmarks is one text.
         lengths = np.where(self.n_tokens < n + SHORT_ITEM, self.n_tokens, n)
-        self.lengths = sorted({int(length) for length in lengths if length > 0})
-        self.grams: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self.grams: dict[int, Grams] = {}
         self.total = np.zeros(len(found))
-        text_of = np.unique(np.array(self.whole, dtype=object).astype(str), return_inverse=True)[1] if found else []
-        for length in self.lengths:
+        text_of = np.array([self.exact[text][0] for text in self.whole], np.int64)
+        for length in sorted({int(length) for length in lengths if length > 0}):
             members = np.flatnonzero(lengths == length)
-            hashes, owners = ngrams([found[i] for i in members], length)
-            pairs = np.unique(np.stack([hashes.view(np.int64), members[owners]], axis=1), axis=0)
-            by_text = np.unique(np.stack([pairs[:, 0], np.asarray(text_of)[pairs[:, 1]]], axis=1), axis=0)
-            in_texts = dict(zip(*np.unique(by_text[:, 0], return_counts=True)))
-            weights = np.array([1 / in_texts[gram] for gram in pairs[:, 0]])
-            np.add.at(self.total, pairs[:, 1], weights)
-            self.grams[length] = (pairs[:, 0], pairs[:, 1], weights)
+            hashes, owners = next(iter(ngrams([found[i] for i in members], [length])))
+            grams, items = sorted_pairs(hashes, members[owners])
+            once, _ = sorted_pairs(grams, text_of[items])
+            distinct, in_texts = np.unique(once, return_counts=True)
+            weights = 1 / in_texts[np.searchsorted(distinct, grams)]
+            np.add.at(self.total, items, weights)
+            self.grams[length] = Grams(grams, items, weights, possible(grams))
 
         keys = band_keys(signatures(self.masked)) if found else np.zeros((0, 1), np.int64)
         order = np.argsort(keys.ravel(), kind="stable")
         self.band_keys, self.band_items = keys.ravel()[order], (order // keys.shape[1]).astype(np.int64)
+        self.possible_bands = possible(self.band_keys)
 
     def match(self, problems: Sequence[list[str]], signature: np.ndarray) -> list[list[Match]]:
         """Matches of each problem, the strongest first; of each benchmark problem the strongest kind.
@@ -114,28 +127,27 @@ class BenchmarkIndex:
     def similar(self, signature: np.ndarray) -> set[tuple[int, int]]:
         """Pairs (problem, item) that share a band."""
         keys = band_keys(signature)
-        first = np.searchsorted(self.band_keys, keys.ravel(), "left")
-        last = np.searchsorted(self.band_keys, keys.ravel(), "right")
         pairs = set()
-        for position in np.flatnonzero(last > first):
-            for item in self.band_items[first[position] : last[position]]:
-                pairs.add((int(position) // keys.shape[1], int(item)))
+        for position in np.flatnonzero(self.possible_bands[low_bits(keys.ravel())]):
+            key = keys.ravel()[position]
+            first, last = np.searchsorted(self.band_keys, [key, key + 1]) if key < MAX else (0, 0)
+            pairs |= {(int(position) // keys.shape[1], int(item)) for item in self.band_items[first:last]}
         return pairs
 
     def contained(self, problems: Sequence[list[str]]) -> list[tuple[int, int, float]]:
         """(problem, item, share) where the share of the item's n-grams in the problem reaches the threshold."""
         result = []
-        for length in self.lengths:
-            hashes, owners = ngrams(problems, length)
-            grams, items, weights = self.grams[length]
-            known = np.unique(np.stack([hashes.view(np.int64), owners], axis=1), axis=0)
-            first = np.searchsorted(grams, known[:, 0], "left")
-            last = np.searchsorted(grams, known[:, 0], "right")
+        for (length, known), (hashes, owners) in zip(self.grams.items(), ngrams(problems, list(self.grams))):
+            hits = np.flatnonzero(known.possible[low_bits(hashes)])
+            if not len(hits):
+                continue
+            grams, texts = sorted_pairs(hashes[hits], owners[hits])
+            first = np.searchsorted(known.hashes, grams, "left")
+            last = np.searchsorted(known.hashes, grams, "right")
             shares: dict[tuple[int, int], float] = defaultdict(float)
             for position in np.flatnonzero(last > first):
-                problem = int(known[position, 1])
                 for entry in range(first[position], last[position]):
-                    shares[problem, int(items[entry])] += weights[entry]
+                    shares[int(texts[position]), int(known.items[entry])] += known.weights[entry]
             for (problem, item), weight in shares.items():
                 share = float(weight / self.total[item])
                 if length != self.n:  # a short problem, found as a whole: how much of the text it is
@@ -145,21 +157,42 @@ class BenchmarkIndex:
         return result
 
 
-def ngrams(texts: Sequence[list[str]], n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes of all n-grams of tokens, uint64 (n_grams,), and which text each is of, int64 (n_grams,)."""
-    lengths = np.array([len(text) for text in texts], np.int64)
+def ngrams(texts: Sequence[list[str]], lengths: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each length, which rise: hashes of all n-grams of tokens, int64 (n,), and the text that each is of."""
+    sizes = np.array([len(text) for text in texts], np.int64)
     hashed = {token: hash_token(token) for token in {token for text in texts for token in text}}
     flat = np.array([hashed[token] for text in texts for token in text], np.uint64)
-    n_windows = max(len(flat) - n + 1, 0)
-    hashes = np.zeros(n_windows, np.uint64)
-    for i in range(n):
-        hashes = (hashes ^ flat[i : i + n_windows]) * MULTIPLIER
-        hashes ^= hashes >> np.uint64(31)
-    owners = np.repeat(np.arange(len(texts)), lengths)
-    if not n_windows:
-        return hashes, owners[:0]
-    inside = owners[:n_windows] == owners[n - 1 : n - 1 + n_windows]
-    return hashes[inside], owners[:n_windows][inside]
+    owners = np.repeat(np.arange(len(texts)), sizes)
+    left = np.repeat(np.cumsum(sizes), sizes) - np.arange(len(flat))  # tokens from here to the end of the text
+    hashes, n = np.zeros(len(flat), np.uint64), 0
+    for length in lengths:
+        while n < length:  # one token more for each window
+            hashes = hashes[: len(flat) - n] if n else hashes
+            hashes = (hashes ^ flat[n:]) * MULTIPLIER
+            hashes ^= hashes >> np.uint64(31)
+            n += 1
+        inside = left[: len(hashes)] >= length
+        yield hashes[inside].view(np.int64), owners[: len(hashes)][inside]
+
+
+def sorted_pairs(keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct pairs, by key."""
+    order = np.lexsort((values, keys))
+    keys, values = keys[order], values[order]
+    new = np.ones(len(keys), bool)
+    new[1:] = (keys[1:] != keys[:-1]) | (values[1:] != values[:-1])
+    return keys[new], values[new]
+
+
+def low_bits(hashes: np.ndarray) -> np.ndarray:
+    return hashes & (2**FILTER_BITS - 1)
+
+
+def possible(hashes: np.ndarray) -> np.ndarray:
+    """Which low bits any of the hashes has, bool (2 ** FILTER_BITS,): most others are told by one look."""
+    table = np.zeros(2**FILTER_BITS, bool)
+    table[low_bits(hashes)] = True
+    return table
 
 
 def hash_token(token: str) -> int:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -19,43 +19,44 @@ from data_prep.artefacts import atomic_folder
 Source = tuple[Sequence[Path], Callable[[pa.Table], pa.Table]]  # files, and what is done to each before it is split
 
 
+WORTH_SPLITTING = 5_000  # rows
+
+
 class Local:
     """Processes on this machine. `partition_rows`: rows that are looked at together, which bounds memory."""
 
     def __init__(self, workers: int, partition_rows: int):
         self.workers, self.partition_rows = workers, partition_rows
+        # Workers that have imported nothing yet, and end with this process, however that ends.
+        self.pool = ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent, (os.getpid(),))
 
-    @contextmanager
-    def pool(self) -> Iterator[ProcessPoolExecutor]:
-        """Workers that have imported nothing yet and end with this process, however that ends."""
-        with ProcessPoolExecutor(self.workers, get_context("spawn"), end_with_parent, (os.getpid(),)) as pool:
-            try:
-                yield pool
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    def __enter__(self) -> "Local":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.pool.shutdown(cancel_futures=True)
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
         """Results as they come; two tasks for each worker are under way, so few are in memory."""
-        with self.pool() as pool:
-            running: set[Future] = set()
-            try:
-                for task in tasks:
-                    running.add(pool.submit(function, task))
-                    if len(running) >= 2 * self.workers:
-                        done, running = wait(running, return_when=FIRST_COMPLETED)
-                        yield from (future.result() for future in done)
-                while running:
+        running: set[Future] = set()
+        try:
+            for task in tasks:
+                running.add(self.pool.submit(function, task))
+                if len(running) >= 2 * self.workers:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in done)
-            except BrokenProcessPool:
-                raise OSError(
-                    "a worker process was killed, most often for lack of memory: lower --shard_mb or --workers and "
-                    "start again; finished shards are kept"
-                ) from None
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        except BrokenProcessPool:
+            raise OSError(
+                "a worker process was killed, most often for lack of memory: lower --shard_mb or --workers and "
+                "start again; finished shards are kept"
+            ) from None
 
     def n_partitions(self, n_rows: int) -> int:
-        return max(1, -(-n_rows // self.partition_rows))
+        """Enough for the bound on memory, and for every worker where that is worth it. Results do not depend on it."""
+        return max(-(-n_rows // self.partition_rows), self.workers if n_rows > WORTH_SPLITTING else 1, 1)
 
     def shuffle(
         self, sources: Sequence[Source], key: str, function: Callable[[pa.Table], pa.Table], n_rows: int, out: Path

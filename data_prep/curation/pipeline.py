@@ -5,6 +5,7 @@ Everything lies in OUT.partial until it is whole. A step that is finished is not
 
 import heapq
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -90,17 +91,16 @@ def curate(settings: Settings) -> dict[str, Any]:
     files = input_files(settings.input.inputs)
     folder = output.with_name(f"{output.name}.partial")
     prepare_folder(folder, settings, fingerprint(settings.input.inputs, files))
-    engine = open_engine(settings)
-
-    places, seconds = all_shards(settings, engine, files, folder)
-    n_rows = sum(place.n_rows for place in places.values())
-    if not n_rows:
-        raise ValueError(f"no rows in {', '.join(source.path for source in settings.input.inputs)}")
-    seconds["shards"] = perf_counter() - clock
-    final = decide_all(settings, engine, folder, sorted(places), n_rows)
-    seconds["decisions"] = perf_counter() - clock - seconds["shards"]
-    summary = finish(settings, engine, folder, places, final)
-    seconds["output"] = perf_counter() - clock - seconds["shards"] - seconds["decisions"]
+    with open_engine(settings) as engine:
+        places, seconds = all_shards(settings, engine, files, folder)
+        n_rows = sum(place.n_rows for place in places.values())
+        if not n_rows:
+            raise ValueError(f"no rows in {', '.join(source.path for source in settings.input.inputs)}")
+        seconds["shards"] = perf_counter() - clock
+        final = decide_all(settings, engine, folder, sorted(places), n_rows)
+        seconds["decisions"] = perf_counter() - clock - seconds["shards"]
+        summary = finish(settings, engine, folder, places, final)
+        seconds["output"] = perf_counter() - clock - seconds["shards"] - seconds["decisions"]
 
     manifest = {
         "stage": "curate",
@@ -125,8 +125,6 @@ def curate(settings: Settings) -> dict[str, Any]:
 
 
 def open_engine(settings: Settings) -> Local:
-    import os
-
     workers = settings.run.workers or os.cpu_count() or 1
     if settings.run.engine == "ray":
         from data_prep.curation.ray_data import RayData

@@ -24,7 +24,7 @@ class RayData(Local):
     """What `Local` does, by Ray. `workers`: cores of a local cluster; a running one is used as it is."""
 
     def __init__(self, workers: int, partition_rows: int):
-        super().__init__(workers, partition_rows)
+        self.partition_rows = partition_rows
         if not ray.is_initialized():
             cluster = os.environ.get("RAY_ADDRESS")
             # Loopback only: Ray's ports take code from whoever reaches them.
@@ -32,6 +32,9 @@ class RayData(Local):
             ray.init(address=cluster, include_dashboard=False, log_to_driver=False, logging_level="ERROR", **own)
         ray.data.DataContext.get_current().enable_progress_bars = False
         self.workers = max(1, int(ray.cluster_resources().get("CPU", workers)))
+
+    def __exit__(self, *exception: object) -> None:
+        ray.shutdown()
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
         remote = ray.remote(max_retries=2)(call)

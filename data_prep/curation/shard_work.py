@@ -24,13 +24,14 @@ from data_prep.curation.rows import EXAMPLES, INDEX, MATCHES, PROBLEMS, kept_sch
 from data_prep.curation.settings import InputConfig, Settings
 from data_prep.curation.shards import Shard, read_shard
 from data_prep.curation.text import drawing, masked, numbers, tokens
-from data_prep.formats import THINK, convert_markers, is_unclosed
+from data_prep.formats import THINK, is_unclosed
 from data_prep.rows import RowError, problem_id
 from data_prep.sources import DatasetConfig, open_blocks, read_block
 
 MAX_CACHED = 200_000  # comparisons of answers
 MAX_EXTRACTED = 300  # characters of an answer in the index
 MAX_SHOWN = 20_000  # characters of a response among the examples
+WHITE = b" \t\n\r\v\f"
 MATCHES_SHOWN = 3  # of one problem
 # Filters that look at the response. Where problems are wanted, they say nothing about the problem.
 OF_RESPONSES = ("thought", "answer", "loop", "language", "verify")
@@ -73,6 +74,7 @@ class Problem:
 
     text: str
     tokens: list[str]
+    masked: str
     group: int
     matches: list[Match] = field(default_factory=list)
     score: float | None = None
@@ -147,8 +149,7 @@ def curate_shard(shard: Shard, tools: Tools) -> dict[str, pa.Table]:
         if candidate.about is not None:
             text = f"{settings.selection.seed}\0{candidate.about.group}\0"
             if candidate.response is not None:
-                candidate.response = convert_markers(candidate.response)
-                candidate.response_hash = hash_text("".join(candidate.response.casefold().split()))
+                candidate.response_hash = hash_response(candidate.response)
                 text += str(candidate.response_hash)
             candidate.key = hash_text(text)
     lap("format")
@@ -160,7 +161,7 @@ def curate_shard(shard: Shard, tools: Tools) -> dict[str, pa.Table]:
         if name == "contamination":
             alive = {id(c.about): c.about for c in candidates if c.reason is None and c.about is not None}
             some = list(alive.values())
-            found = tools.benchmarks.match([p.tokens for p in some], signatures([masked(p.tokens) for p in some]))
+            found = tools.benchmarks.match([p.tokens for p in some], signatures([p.masked for p in some]))
             for problem, matches in zip(some, found):
                 problem.matches = matches
         for candidate in candidates:
@@ -224,6 +225,11 @@ def read(shard: Shard, tools: Tools) -> tuple[list[Candidate], int]:
     return candidates, n_lines
 
 
+def hash_response(response: str) -> int:
+    """Hash of a response; white space and the case of Latin letters do not count."""
+    return xxhash.xxh3_64_intdigest(response.encode("utf-8", "replace").lower().translate(None, WHITE)) - 2**63
+
+
 def default_source(path: str) -> str:
     return path.rstrip("/").rsplit("/", 1)[-1].split(".")[0]
 
@@ -244,7 +250,7 @@ def distinct_problems(candidates: list[Candidate]) -> list[Problem]:
         if problem is None:
             found = tokens(candidate.problem)
             group = hash_text(f"{' '.join(found)}\0{drawing(candidate.problem)}\0{pixels.hex()}")
-            problem = known[key] = Problem(candidate.problem, found, group)
+            problem = known[key] = Problem(candidate.problem, found, masked(found), group)
         candidate.about = problem
     return list(known.values())
 
@@ -385,7 +391,7 @@ def as_tables(candidates: list[Candidate], problems: list[Problem], settings: Se
             about.setdefault(candidate.about.group, candidate.about)
             if known.answer is None and candidate.answer is not None:
                 first[candidate.about.group] = candidate
-    texts = [masked(problem.tokens) for problem in about.values()]
+    texts = [problem.masked for problem in about.values()]
     hashed = np.array([hash_text(numbers(problem.tokens)) for problem in about.values()], np.int64)
     signature = signatures(texts)
     tables = {

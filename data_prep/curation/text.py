@@ -29,6 +29,7 @@ UNSAID = frozenset(".,;:?'\"{}`*#\\")
 NUMBER_WORDS = {
     word: str(i) for i, word in enumerate("two three four five six seven eight nine ten eleven twelve".split(), start=2)
 }  # not "one", which is a pronoun more often
+SAME = NUMBER_WORDS | {f"\\{a}": f"\\{b}" for a, b in SAME_COMMANDS.items()}
 
 
 def tokens(problem: str) -> list[str]:
@@ -36,17 +37,11 @@ def tokens(problem: str) -> list[str]:
     text = ASY.sub(" ", problem) if "[asy]" in problem.lower() else problem
     text = unicodedata.normalize("NFKC", text.translate(SYMBOLS))
     text = SPACING.sub(" ", TEXT_COMMANDS.sub(" {", text)) if "\\" in text or "$" in text or "~" in text else text
-    found = []
-    for token in TOKEN.findall(text.casefold()):
-        if token in UNSAID:
-            continue
-        if token[0] == "\\":
-            found.append("\\" + SAME_COMMANDS.get(token[1:], token[1:]))
-        elif token[0].isdigit():
-            found.append(token.replace(",", ""))
-        else:
-            found.append(NUMBER_WORDS.get(token, token))
-    return found
+    return [
+        token.replace(",", "") if token[0].isdigit() else SAME.get(token, token)
+        for token in TOKEN.findall(text.casefold())
+        if token not in UNSAID
+    ]
 
 
 def drawing(problem: str) -> str:
@@ -54,15 +49,11 @@ def drawing(problem: str) -> str:
     return "".join("".join(ASY.findall(problem)).split()) if "[asy]" in problem.lower() else ""
 
 
-def is_number(token: str) -> bool:
-    return token[0].isdigit()
-
-
 def masked(found: list[str]) -> str:
     """The tokens as one text with every number as "0": what problems have in common that differ in numbers alone."""
-    return " ".join("0" if is_number(token) else token for token in found)
+    return " ".join(["0" if token[0].isdigit() else token for token in found])
 
 
 def numbers(found: list[str]) -> str:
     """The numbers among the tokens, in their order: problems with others are other problems."""
-    return " ".join(token for token in found if is_number(token))
+    return " ".join([token for token in found if token[0].isdigit()])
