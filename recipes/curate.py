@@ -108,9 +108,7 @@ def report(settings: Settings, manifest: dict) -> None:
         f"result      {manifest['rows_out']:,} of {manifest['rows_in']:,} rows in {output}; look at {output}/index.html"
     )
     if settings.input.rows == "samples":
-        print(
-            f"next        accelerate launch recipes/sft_longcot.py --datasets '{{path: {output}}}' --model_name_or_path ..."
-        )
+        print(f"next        accelerate launch recipes/sft_longcot.py --datasets '{{path: {output}}}'")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Training problems that stand in a benchmark: the same, nearly the same, inside a longer text, or with other numbers.
 
-A problem is compared with every problem of the benchmarks in three ways: by its tokens (see `data_prep.curation.text`),
-by the n-grams that it shares with one of them, and by the similarity of its characters with numbers masked. N-grams that
-many problems of the benchmarks have ("find the number of ordered pairs of positive integers such that") count less: each
-by one over the number of problems that it is in. 8-grams as in open-r1 and s1 (https://github.com/huggingface/open-r1).
+A problem is compared with every problem of the benchmarks in three ways: by its tokens (`data_prep.curation.text`), by
+the n-grams that it shares with one of them, and by the similarity of its characters with numbers masked. N-grams that
+many problems of the benchmarks have ("find the number of ordered pairs of positive integers such that") count less:
+each by one over the number of problems that it is in. 8-grams, as open-r1 and s1 take them.
 """
 
 from collections import defaultdict
@@ -75,12 +75,12 @@ class BenchmarkIndex:
         for length in sorted({int(length) for length in lengths if length > 0}):
             members = np.flatnonzero(lengths == length)
             hashes, owners = next(iter(ngrams([found[i] for i in members], [length])))
-            grams, items = sorted_pairs(hashes, members[owners])
-            once, _ = sorted_pairs(grams, text_of[items])
+            grams, owners_of = sorted_pairs(hashes, members[owners])
+            once, _ = sorted_pairs(grams, text_of[owners_of])
             distinct, in_texts = np.unique(once, return_counts=True)
             weights = 1 / in_texts[np.searchsorted(distinct, grams)]
-            np.add.at(self.total, items, weights)
-            self.grams[length] = Grams(grams, items, weights, possible(grams))
+            np.add.at(self.total, owners_of, weights)
+            self.grams[length] = Grams(grams, owners_of, weights, possible(grams))
 
         keys = band_keys(signatures(self.masked)) if found else np.zeros((0, 1), np.int64)
         order = np.argsort(keys.ravel(), kind="stable")
@@ -114,8 +114,8 @@ class BenchmarkIndex:
             for item in self.exact.get(" ".join(some), ()):
                 add(problem, item, "exact", 1.0)
         matches = []
-        for some in found:
-            ordered = sorted(some.items(), key=lambda entry: (-entry[1][1], entry[0]))
+        for entries in found:
+            ordered = sorted(entries.items(), key=lambda entry: (-entry[1][1], entry[0]))
             matches.append(
                 [
                     Match(self.items[item][0], self.items[item][1], kind, round(strength, 3), self.items[item][2])

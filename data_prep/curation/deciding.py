@@ -1,4 +1,4 @@
-"""Decisions that need all rows of a problem, or all rows: pass rates, wrong golds, duplicates, bands, and the selection.
+"""Decisions that need all rows of a problem, or all rows: pass rates, wrong golds, duplicates, bands, selection.
 
 Like `data_prep.curation.grouping`: pure functions of the rows that share a key.
 """
@@ -88,15 +88,16 @@ def decide_problem(rows: list[dict[str, Any]], settings: Settings) -> list[dict[
         rate, n_attempts = given["given_rate"], given["given_attempts"] or 0
     majority, share = wrong_majority(attempts, settings)
     golds = list(dict.fromkeys(row["gold"] for row in rows if row["gold"] is not None))
+    difficulty = difficulty_of(rows, rate, settings.difficulty)
     about = {
         "pass_rate": rate,
         "n_attempts": n_attempts if rate is not None else None,
-        "difficulty": difficulty_of(rows, rate, settings.difficulty),
+        "difficulty": difficulty,
+        "band": band_of(difficulty, settings.difficulty),
         "majority": majority,
         "majority_share": share,
         "conflicting": any(same(golds[0], gold) is False for gold in golds[1:MOST_ANSWERS]),
     }
-    about["band"] = band_of(about["difficulty"], settings.difficulty)
     decisions = [
         {**about, **{name: row[name] for name in DECISIONS.names if name in row},
          "renumbered": row["renumbered_of"] is not None, "duplicate_of": None, "first": i == 0}

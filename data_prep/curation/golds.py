@@ -1,4 +1,4 @@
-"""Golds that no checker can judge: proofs, "not found", several parts. They are a reason of their own, not wrong answers."""
+"""Golds that no checker can judge: proofs, "not found", several parts. Such a row is not wrong, it can't be told."""
 
 import re
 

@@ -100,7 +100,7 @@ def split(sources: Sequence[Source], key: str, n: int, folder: Path) -> list[lis
     parts: list[list[Path]] = [[] for _ in range(n)]
     for number, (files, prepare) in enumerate(sources):
         with ExitStack() as stack:
-            writers = []
+            writers: list[pa.RecordBatchStreamWriter] = []
             for file in files:
                 table = prepare(pq.read_table(file))
                 if not writers:

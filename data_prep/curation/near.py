@@ -1,4 +1,4 @@
-"""Near-duplicate problems: MinHash signatures of character 5-grams (rensa, https://github.com/beowolx/rensa), and bands.
+"""Near-duplicate problems: MinHash signatures of 5-grams of bytes (rensa, https://github.com/beowolx/rensa), and bands.
 
 Numbers are masked before, so a signature says how alike the words are; what the numbers are is compared apart.
 """

@@ -233,7 +233,7 @@ def same_table(table: pa.Table) -> pa.Table:
 def near_duplicates(
     settings: Settings, engine: Local, folder: Path, problems: list[Path], n_problems: int
 ) -> tuple[Path, int]:
-    """The file that says which problems are nearly the same as an earlier one, and how many pairs have other answers."""
+    """The file of problems that are nearly the same as an earlier one, and how many such pairs have other answers."""
     canonical = folder / "canonical.parquet"
     wanted = settings.duplicates
     if "duplicates" not in settings.filter.filters or wanted.duplicates != "near":

@@ -15,7 +15,9 @@ By default a linear model of the words and pairs of words, with numbers masked, 
 length. It reads the normalised text of `data_prep.curation.text`, so how a source typesets its problems does not count.
 With --model_name_or_path a transformer with a regression head is trained instead, which reads the text as it stands.
 
-Problems with the same text but for numbers (in all files) are either all trained on or all held out.
+Problems with the same text but for numbers (in all files) are either all trained on or all held out. The table
+that `train` prints is of the held-out ones: the model beside one of the length alone, fitted to the same problems or to
+those of this data set only, and beside a linear model that has learned from the other data sets.
 """
 
 import argparse
@@ -46,7 +48,7 @@ from data_prep.artefacts import (
     write_json,
     write_trained_on,
 )
-from data_prep.curation.text import drawing, is_number, masked, tokens
+from data_prep.curation.text import drawing, masked, tokens
 from data_prep.rows import RowError, is_unicode, problem_id
 from data_prep.sources import DatasetConfig, open_blocks, read_block
 from data_prep.statistics import Estimate, wilson
@@ -56,6 +58,8 @@ Predict = Callable[[Sequence[str]], Array]
 
 STAGE = "difficulty_scorer"
 WEIGHTS = "scorer.safetensors"
+# A model of Omni-MATH alone puts MATH's levels at 1.7, 2.5, 3.2, 3.5 and 4.2, after its scores are stretched to the
+# spread of difficulties: the same order and upper end.
 LEVELS: Mapping[str, tuple[float, ...]] = {"math": (1.0, 1.5, 2.25, 3.0, 4.0)}
 LOWEST, HIGHEST = 1.0, 10.0
 NO_LABEL = re.compile(r"\s*(?:level\s*\?|\?|nan|null|none)?\s*", re.IGNORECASE)
@@ -103,9 +107,10 @@ def read_labelled(
 ) -> tuple[list[Labelled], dict[str, int]]:
     """Problems of all data sets (name -> path), and how many were left out, by reason.
 
-    Columns: `problem` or `question`; the label in `difficulty`, `level` or `human_type` ("omni_8.0_imo"), "Level 3" is 3.
-    A label of a data set named in `levels` is a whole number k and means the k-th value there; others are on the scale
-    already. Left out: no label (none, 0, "Level ?"), and what stands a second time in its data set.
+    Columns: `problem` or `question`; the label in `difficulty`, `level` or `human_type`, where "Level 3" and
+    "omni_3.0_imo" are 3. A label of a data set named in `levels` is a whole number k and means the k-th value there;
+    others are on the scale already. Left out: no label (none, 0, "Level ?"), and what stands a second time in its data
+    set.
     Raises RowError, ValueError, FileNotFoundError.
     """
     found: list[Labelled] = []
@@ -201,7 +206,7 @@ def measures(words: Sequence[str], text: str, problem: str) -> list[float]:
             len(words),
             len(text),
             len(set(text.split())),
-            sum(map(is_number, words)),
+            sum(word[0].isdigit() for word in words),
             sum(word[0] == "\\" for word in words),
             words.count("="),
             sum(len(word) == 1 and word.isalpha() for word in words),  # variables
@@ -211,8 +216,9 @@ def measures(words: Sequence[str], text: str, problem: str) -> list[float]:
 
 
 class Linear:
-    """Ridge regression on tf-idf and measures. `arrays`: idf, words (N_FEATURES,); mean, sd, first, second (n_measures,);
-    base (1,), all float32.
+    """Ridge regression on tf-idf and measures.
+
+    `arrays`, all float32: idf, words (N_FEATURES,); mean, sd, first, second (n_measures,); base (1,).
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[np.float32]]):
@@ -224,6 +230,7 @@ class Linear:
         """counts, found: what `features` gives for the problems, whose difficulties (n,) are to be learned."""
         from scipy import sparse
         from sklearn.linear_model import Ridge
+        from threadpoolctl import threadpool_limits
 
         in_texts = np.bincount(counts.indices, minlength=N_FEATURES)
         idf = np.log((1 + counts.shape[0]) / (1 + in_texts)) + 1
@@ -231,9 +238,10 @@ class Linear:
         # Rounded before the weights are learned, so that a scorer is the same before and after it is saved.
         arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
         unfinished = cls(arrays)
-        squares = unfinished.standard(found)
-        inputs = sparse.hstack([unfinished.weighted(counts), sparse.csr_matrix(squares)]).tocsr()
-        ridge = Ridge(alpha=penalty, solver="sparse_cg", tol=1e-5, max_iter=1000).fit(inputs, difficulties)
+        inputs = sparse.hstack([unfinished.weighted(counts), sparse.csr_matrix(unfinished.standard(found))]).tocsr()
+        ridge = Ridge(alpha=penalty, solver="sparse_cg", tol=1e-5, max_iter=1000)
+        with threadpool_limits(1):  # several threads add in another order, and weights differ in their last digits
+            ridge.fit(inputs, difficulties)
         words, first, second = np.split(ridge.coef_, [N_FEATURES, N_FEATURES + found.shape[1]])
         learned = {"words": words, "first": first, "second": second, "base": np.array([ridge.intercept_])}
         return cls(arrays | {name: array.astype(np.float32) for name, array in learned.items()})
@@ -281,8 +289,8 @@ def fit_linear(problems: Sequence[Labelled], penalty: float | None = None) -> tu
     settings: dict[str, Any] = {"n_features": N_FEATURES, "penalty": penalty}
     if penalty is None:
         folds = np.array([fold_of(row.group) for row in problems])
-        if min(Counter(folds.tolist()).values()) == len(problems):
-            raise ValueError("all problems have the same text but for numbers: nothing to learn from")
+        if len(set(folds.tolist())) < 2:
+            raise ValueError("too few problems that differ in more than numbers: nothing to learn from")
         names = np.array([row.data for row in problems])
         errors = {}
         for penalty in PENALTIES:
@@ -293,7 +301,10 @@ def fit_linear(problems: Sequence[Labelled], penalty: float | None = None) -> tu
                 squared[outside] = (model.of_features(counts[outside], found[outside]) - difficulties[outside]) ** 2
             errors[penalty] = float(np.mean([squared[names == name].mean() for name in np.unique(names)]))
         penalty = min(errors, key=errors.__getitem__)
-        settings |= {"penalty": penalty, "cross_validated_squared_error": errors}
+        settings |= {
+            "penalty": penalty,
+            "cross_validated_squared_error": {f"{key:g}": error for key, error in errors.items()},
+        }
     return Linear.fit(counts, found, difficulties, penalty), settings
 
 
@@ -378,7 +389,12 @@ def fit_regressor(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForSequenceClassification.from_pretrained(
-        name, num_labels=1, problem_type="regression", dtype=torch.float32, trust_remote_code=False
+        name,
+        num_labels=1,
+        problem_type="regression",
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,  # a head for several classes is replaced
+        trust_remote_code=False,
     )
     model.config.pad_token_id = tokenizer.pad_token_id
     difficulties = np.array([row.difficulty for row in problems])
@@ -405,7 +421,7 @@ def fit_regressor(
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     settings = {"model_name_or_path": name, "mean": mean, "sd": sd, **asdict(finetuning)}
-    settings["n_cut"] = sum(len(row["input_ids"]) >= finetuning.max_length for row in inputs)
+    settings["n_at_max_length"] = sum(len(row["input_ids"]) >= finetuning.max_length for row in inputs)
     return Regressor(model, tokenizer, mean, sd, finetuning.max_length), settings
 
 
@@ -505,11 +521,13 @@ def train(
             linear, settings = fit_linear(learned)
             linear.save(folder)
             predict, settings = linear, settings | {"probe": probe()}
-        others = {}
-        if len(data) > 1 and not model_name_or_path:
-            for name in data:
-                elsewhere = [row for row in learned if row.data != name]
-                others[name], _ = fit_linear(elsewhere, settings["penalty"])
+        length = fit_length(learned)
+        others: dict[str, dict[str, Predict]] = {}
+        for name in data:
+            own, elsewhere = ([row for row in learned if (row.data == name) == same] for same in (True, False))
+            others[name] = {"length": length, "length, own data": fit_length(own)}
+            if elsewhere and not model_name_or_path:  # a second transformer would cost as much as the first
+                others[name]["model, other data"], _ = fit_linear(elsewhere, settings["penalty"])
         manifest = {
             "stage": STAGE,
             "kind": "scorer",
@@ -525,7 +543,7 @@ def train(
             "rows_in": len(problems) + sum(left_out.values()),
             "rows_out": len(learned),
             "rows_dropped": left_out | {"held out": len(kept)},
-            "held_out": compare(kept, predict, fit_length(learned), others, seed, n_bootstrap),
+            "held_out": compare(kept, predict, others, seed, n_bootstrap),
             "hard": hard(kept, predict),
             "started": started,
             "ended": now(),
@@ -550,51 +568,54 @@ def rank_correlation(a: Array, b: Array) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def correlations(difficulties: Array, scores: Sequence[Array], seed: int, n_bootstrap: int) -> list[Estimate]:
-    """Spearman of each scores (n,) with the difficulties (n,), and of the first minus that of the second.
+def correlations(
+    difficulties: Array, scores: Mapping[str, Array], seed: int, n_bootstrap: int
+) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
+    """Spearman of each scores (n,) with the difficulties (n,), and of the first minus that of each further one.
 
-    95 % percentile intervals of a bootstrap over problems; all are computed in the same samples, so the difference is
+    95 % percentile intervals of a bootstrap over problems; all are computed in the same samples, so differences are
     paired.
     """
     rng = np.random.default_rng(seed)
     n = len(difficulties)
 
     def values(chosen: Any) -> list[float]:
-        each = [rank_correlation(difficulties[chosen], one[chosen]) for one in scores]
-        return [*each, each[0] - each[1]]
+        first, *rest = (rank_correlation(difficulties[chosen], one[chosen]) for one in scores.values())
+        return [first, *rest, *(first - one for one in rest)]
 
     means = values(slice(None))
     drawn = np.array([values(rng.integers(0, n, n)) for _ in range(n_bootstrap)])
-    lows, highs = np.percentile(drawn, [2.5, 97.5], axis=0)
+    lows, highs = np.percentile(drawn, [2.5, 97.5], axis=0).tolist()
     method = f"bootstrap over problems, {n_bootstrap} samples, percentiles"
-    return [
-        Estimate(mean, float(low), float(high), n, method) for mean, low, high in zip(means, lows, highs, strict=True)
-    ]
+    found = [Estimate(mean, low, high, n, method) for mean, low, high in zip(means, lows, highs, strict=True)]
+    names = list(scores)
+    return dict(zip(names, found)), dict(zip(names[1:], found[len(names) :], strict=True))
 
 
 def compare(
     kept: Sequence[Labelled],
     predict: Predict,
-    length: Predict,
-    others: Mapping[str, Predict],
+    others: Mapping[str, Mapping[str, Predict]],
     seed: int,
     n_bootstrap: int,
 ) -> dict[str, dict[str, Any]]:
-    """For each data set the Spearman on its held-out problems of the model, of the length alone, and their difference;
-    where `others` has it, of a model of the other data sets; and the model's mean absolute error.
+    """For each data set, on its held-out problems: Spearman of the model and of the `others` (data set -> what it is ->
+    model), by how much the model's is higher, and the model's mean absolute error.
     """
-    result: dict[str, dict[str, Any]] = {}
+    result = {}
     for name in dict.fromkeys(row.data for row in kept):
         texts = [row.problem for row in kept if row.data == name]
         difficulties = np.array([row.difficulty for row in kept if row.data == name])
         # As `Scorer.score` gives them: what is cut off at the ends of the scale are ties.
-        scores = [np.clip(model(texts), LOWEST, HIGHEST) for model in (predict, length)]
-        scores += [np.clip(others[name](texts), LOWEST, HIGHEST)] if name in others else []
-        model, of_length, *rest, difference = correlations(difficulties, scores, seed, n_bootstrap)
-        result[name] = {"n": len(texts), "model": asdict(model), "length": asdict(of_length)}
-        result[name] |= {"difference": asdict(difference)}
-        result[name] |= {"other_data_alone": asdict(rest[0])} if rest else {}
-        result[name] |= {"mean_absolute_error": float(np.abs(scores[0] - difficulties).mean())}
+        models: dict[str, Predict] = {"model": predict, **others[name]}
+        scores = {what: np.clip(model(texts), LOWEST, HIGHEST) for what, model in models.items()}
+        each, differences = correlations(difficulties, scores, seed, n_bootstrap)
+        result[name] = {
+            "n": len(texts),
+            "spearman": {what: asdict(estimate) for what, estimate in each.items()},
+            "model_minus": {what: asdict(estimate) for what, estimate in differences.items()},
+            "mean_absolute_error": float(np.abs(scores["model"] - difficulties).mean()),
+        }
     return result
 
 
@@ -628,15 +649,13 @@ def table(manifest: Mapping[str, Any]) -> str:
     """The held-out results of a manifest as text."""
     dropped = ", ".join(f"{n:,} {reason}" for reason, n in manifest["rows_dropped"].items())
     lines = [f"{manifest['rows_in']:,} problems read, {manifest['rows_out']:,} learned from; not: {dropped}", ""]
-    lines.append(f"{'Spearman, held out':18} {'problems':>8}  {'':12} {'':>6}  95 % interval")
-    titles = {"model": "model", "length": "length alone", "difference": "difference", "other_data_alone": "other data"}
+    lines.append(f"{'held out':18} problems  {'':17} Spearman, 95 % interval    model minus this")
     for name, found in manifest["held_out"].items():
-        for key, title in titles.items():
-            if key in found:
-                e = found[key]
-                interval = f"{e['low']:+.3f} to {e['high']:+.3f}"
-                lines.append(f"{name:18} {e['n']:8,}  {title:12} {e['mean']:+6.3f}  {interval}")
-        lines.append(f"{name:18} {found['n']:8,}  {'mean |error|':12} {found['mean_absolute_error']:6.3f}")
+        for what, estimate in found["spearman"].items():
+            line = f"{name:18} {found['n']:8,}  {what:17} {with_interval(estimate):27}"
+            line += with_interval(found["model_minus"][what]) if what in found["model_minus"] else ""
+            lines.append(line.rstrip())
+        lines.append(f"{name:18} {found['n']:8,}  {'mean |error|':17} {found['mean_absolute_error']:6.3f}")
     if manifest["hard"]:
         lines += ["", f"{'difficulty > 6':18} {'score >':>8}  chosen  precision, 95 % interval  recall, 95 % interval"]
     for found in manifest["hard"]:
@@ -647,6 +666,10 @@ def table(manifest: Mapping[str, Any]) -> str:
         name = f"{found['data']} ({100 * found['share_hard']:.1f} %)"
         lines.append(f"{name:18} {found['cut']:8g}  {100 * found['share_chosen']:4.1f} %  {precision:24}  {recall}")
     return "\n".join(lines)
+
+
+def with_interval(estimate: Mapping[str, Any]) -> str:
+    return f"{estimate['mean']:+.3f} ({estimate['low']:+.3f} to {estimate['high']:+.3f})"
 
 
 # The command line

@@ -1,4 +1,4 @@
-"""What a curation can be told: its inputs, the filters and their bounds, how duplicates, bands and shares are chosen."""
+"""What a curation can be told: its inputs, filters and their bounds, how duplicates, bands and shares are chosen."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -133,7 +133,7 @@ class RunArguments:
     engine: Literal["local", "ray"] = field(default="local", metadata={"help": "ray: many machines, see docs"})
     workers: int | None = field(default=None, metadata={"help": "processes (default: one for each core)"})
     shard_mb: int = field(default=32, metadata={"help": "input read at once by a worker: memory grows with it"})
-    partition_rows: int = field(default=500_000, metadata={"help": "rows looked at together where all are needed"})
+    partition_rows: int = field(default=100_000, metadata={"help": "rows looked at together where all are needed"})
     count_tokens: Literal["none", "estimate", "exact"] = field(
         default="none", metadata={"help": "of the kept rows; estimate: from 1 row in 50, with its error"}
     )

@@ -134,7 +134,7 @@ def curate_shard(shard: Shard, tools: Tools) -> dict[str, pa.Table]:
 
     The index's metadata has `stats`: lines, bytes, and seconds by step.
     """
-    settings, clock = tools.settings, {}
+    settings, clock = tools.settings, dict[str, float]()
     started = perf_counter()
 
     def lap(name: str) -> None:

@@ -54,7 +54,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Row:
-    """A row as read: its number in the shard, from 0, and the row, or what was wrong with it (a blank line: neither)."""
+    """A row as read: its number in the shard, from 0, and the row, or what was wrong with it (blank line: neither)."""
 
     number: int
     row: dict[str, Any] | None

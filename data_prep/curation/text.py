@@ -23,7 +23,7 @@ SYMBOLS = str.maketrans({
 })  # fmt: skip
 ASY = re.compile(r"\[asy\](.*?)(?:\[/asy\]|\Z)", re.IGNORECASE | re.DOTALL)
 # A Chinese or Japanese character is a word; a command, a number, a run of letters, any other sign.
-TOKEN = re.compile(r"\\[a-z]+|[㐀-鿿぀-ヿ]|[^\W\d_]+|\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|[^\s\w]|_")
+TOKEN = re.compile(r"\\[a-z]+|[㐀-鿿぀-ヿ]|[^\W\d_㐀-鿿぀-ヿ]+|\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|[^\s\w]|_")
 # Punctuation and grouping, which copies of a problem differ in.
 UNSAID = frozenset(".,;:?'\"{}`*#\\")
 NUMBER_WORDS = {

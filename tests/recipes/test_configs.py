@@ -13,6 +13,15 @@ CONFIGS = sorted((ROOT / "recipes" / "configs").rglob("*.yaml"))
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.py"))
 OWN = {
     "sft_longcot": ["DataArguments"],
+    "curate": [
+        "InputArguments",
+        "FilterArguments",
+        "ContaminationArguments",
+        "DuplicateArguments",
+        "DifficultyArguments",
+        "SelectionArguments",
+        "RunArguments",
+    ],
     "distill": ["DistillArguments", "PlanArguments"],
     "evaluate": ["EvaluateArguments"],
     "compare": ["CompareArguments"],
