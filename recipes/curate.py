@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not recipes/: its files would hide libraries of their names
 
-from data_prep.config import parse_config
+from data_prep.config import nearest, parse_config
 from data_prep.curation.settings import (
     ContaminationArguments,
     DifficultyArguments,
@@ -53,6 +53,14 @@ def main() -> None:
 
 def check(settings: Settings) -> None:
     """Raises ValueError for settings that contradict each other or are out of range."""
+    from data_prep.curation.readers import READERS
+
+    for source in settings.input.inputs:
+        if source.reader is not None and source.reader not in READERS:
+            known = f"; known: {', '.join(READERS)}"
+            raise ValueError(
+                f"inputs: {source.path}: no reader {source.reader!r}{nearest(source.reader, READERS)}{known}"
+            )
     pass_rates = settings.difficulty.difficulty == "pass_rate"
     first, second = (*settings.difficulty.bands, 0.0, 0.0)[:2]
     run, contamination, duplicates = settings.run, settings.contamination, settings.duplicates
@@ -107,7 +115,7 @@ def report(settings: Settings, manifest: dict) -> None:
     print(
         f"result      {manifest['rows_out']:,} of {manifest['rows_in']:,} rows in {output}; look at {output}/index.html"
     )
-    if settings.input.rows == "samples":
+    if settings.input.rows == "samples" and manifest["rows_out"]:
         print(f"next        accelerate launch recipes/sft_longcot.py --datasets '{{path: {output}}}'")
 
 

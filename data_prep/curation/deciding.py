@@ -3,6 +3,7 @@
 Like `data_prep.curation.grouping`: pure functions of the rows that share a key.
 """
 
+from bisect import bisect_left as bisect
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -227,41 +228,33 @@ def quotas(counts: Mapping[str, int], weights: Mapping[str, float], size: int | 
     Row k of a stratum (from 0) of weight w comes at (k + 1/2) / w: shares follow the weights at every size, a smaller
     size is the beginning of a larger one, and what an exhausted stratum lacks the others fill up.
     """
-    if size is None or size >= sum(counts.values()):
+    if size is None:
         return dict(counts)
-    names = sorted(name for name in counts if weights.get(name, 1.0) > 0)
-    taken = dict.fromkeys(counts, 0)
-    low, high = 0.0, max((counts[name] / weights.get(name, 1.0) for name in names), default=0.0)
-    for _ in range(200):  # the place up to which there are just no more than `size`
-        middle = (low + high) / 2
-        if sum(n_before(middle, counts[name], weights.get(name, 1.0)) for name in names) <= size:
-            low = middle
-        else:
-            high = middle
-    for name in names:
-        taken[name] = n_before(low, counts[name], weights.get(name, 1.0))
-    for name in sorted(names, key=lambda name: ((taken[name] + 0.5) / weights.get(name, 1.0), name)):  # ties
-        if sum(taken.values()) < size and taken[name] < counts[name]:
-            taken[name] += 1
-    return taken
 
+    def is_in(rank: int, name: str) -> bool:
+        return order_of(np.array([rank]), name, counts, weights)[0] < size
 
-def n_before(place: float, count: int, weight: float) -> int:
-    """Rows of a stratum that come up to a place."""
-    return min(count, max(0, int(np.floor(place * weight + 0.5))))
+    return {
+        name: bisect(range(n), True, key=lambda rank, name=name: not is_in(rank, name)) for name, n in counts.items()
+    }
 
 
 def order_of(ranks: np.ndarray, stratum: str, counts: Mapping[str, int], weights: Mapping[str, float]) -> np.ndarray:
-    """Places in the order of all rows, from 0, of the rows with these ranks in their stratum; int64 (n,)."""
-    places = (ranks + 0.5) / weights.get(stratum, 1.0)
+    """Places in the order of all rows, from 0, of the rows with these ranks in their stratum; int64 (n,).
+
+    In whole numbers, so that places that are equal are: weights count to a millionth.
+    """
+    own = whole_weight(stratum, weights)
     order = np.zeros(len(ranks), np.int64)
     for name, count in counts.items():
-        weight = weights.get(name, 1.0)
         if name == stratum:
             order += ranks
-        elif weight > 0:
-            # Of rows at the same place, those of the stratum that comes first in the alphabet.
-            before = places * weight - 0.5
-            n = np.floor(before) + 1 if name < stratum else np.ceil(before)
-            order += np.clip(n, 0, count).astype(np.int64)
+        else:
+            # Rows j of the other stratum with (2j + 1) / other below (2k + 1) / own; where equal, by name.
+            bound = (2 * ranks + 1) * whole_weight(name, weights) - (name > stratum)
+            order += np.minimum((bound // own + 1) // 2, count)
     return order
+
+
+def whole_weight(name: str, weights: Mapping[str, float]) -> int:
+    return max(1, round(weights.get(name, 1.0) * 1_000_000))

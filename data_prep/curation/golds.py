@@ -2,8 +2,6 @@
 
 import re
 
-from data_prep.equivalence.meanings import readings
-
 MISSING = re.compile(r"(?:n/?a|none|null|nan|not\s*found|no\s+answer|unknown|see\s+solution|-+|\?+)", re.IGNORECASE)
 PROOF = re.compile(r"(?:the\s+)?(?:proofs?|proved|proven|see\s+proof|q\.?e\.?d\.?)\b.*", re.IGNORECASE | re.DOTALL)
 ASKS_FOR_PROOF = re.compile(r"\b(?:prove|show) that\b", re.IGNORECASE)
@@ -20,7 +18,7 @@ def unverifiable(gold: str | None, problem: str) -> str | None:
         return "not found"
     if PROOF.fullmatch(text):
         return "proof"
-    if PARTS.search(text) and not readings(text):
+    if PARTS.search(text):
         return "several parts"
     if len(text) > LONGEST:
         return "too long"
