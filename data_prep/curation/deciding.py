@@ -3,9 +3,10 @@
 Like `data_prep.curation.grouping`: pure functions of the rows that share a key.
 """
 
-from bisect import bisect_left as bisect
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -231,12 +232,10 @@ def quotas(counts: Mapping[str, int], weights: Mapping[str, float], size: int | 
     if size is None:
         return dict(counts)
 
-    def is_in(rank: int, name: str) -> bool:
-        return order_of(np.array([rank]), name, counts, weights)[0] < size
+    def is_outside(rank: int, name: str) -> bool:
+        return bool(order_of(np.array([rank]), name, counts, weights)[0] >= size)
 
-    return {
-        name: bisect(range(n), True, key=lambda rank, name=name: not is_in(rank, name)) for name, n in counts.items()
-    }
+    return {name: bisect_left(range(count), True, key=partial(is_outside, name=name)) for name, count in counts.items()}
 
 
 def order_of(ranks: np.ndarray, stratum: str, counts: Mapping[str, int], weights: Mapping[str, float]) -> np.ndarray:

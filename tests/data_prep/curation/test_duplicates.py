@@ -23,7 +23,7 @@ def made_up() -> list[str]:
 def real() -> list[str]:
     """Problems of MATH, without those that are alike already and those too short to be edited."""
     path = Path(os.environ["REDSTAR_DATA"]) / "benchmarks" / "math_train_7474.jsonl.gz"
-    problems = {}
+    problems: dict[str, str] = {}
     for block in open_blocks(DatasetConfig(str(path))):
         for _, row in read_block(block):
             text = row["problem"]
@@ -32,18 +32,17 @@ def real() -> list[str]:
     return list(problems.values())[:3000]
 
 
-def plant(problems: list[str]) -> tuple[list[str], list[str]]:
-    """Problems and their kinds: all as they are, then copies of each fifth one."""
+def plant(problems: list[str]) -> list[tuple[str, str, int]]:
+    """Problems as they are, then copies of each fifth one: text, kind, and the place of what it is a copy of."""
     rng = Random(0)
-    texts, kinds = list(problems), ["single"] * len(problems)
-    for i, problem in enumerate(problems[::5]):
-        kind = list(EDITS)[i % len(EDITS)]
-        text = EDITS[kind](problem, rng)
-        same_numbers = numbers(tokens(text)) == numbers(tokens(problem))
-        if kind != "reworded" or same_numbers:  # an edit may hit a word that is a number
-            texts.append(text)
-            kinds.append(kind)
-    return texts, kinds
+    planted = [(problem, "single", i) for i, problem in enumerate(problems)]
+    for n, i in enumerate(range(0, len(problems), 5)):
+        kind = list(EDITS)[n % len(EDITS)]
+        text = EDITS[kind](problems[i], rng)
+        # An edit may hit a word that is a number.
+        if kind != "reworded" or numbers(tokens(text)) == numbers(tokens(problems[i])):
+            planted.append((text, kind, i))
+    return planted
 
 
 def shares(result: Curated, kinds: list[str]) -> dict[str, float]:
@@ -61,24 +60,22 @@ def shares(result: Curated, kinds: list[str]) -> dict[str, float]:
 def test_recall(curated: Callable[..., Curated], problems: Callable[[], list[str]], with_responses: bool) -> None:
     if problems is real and "REDSTAR_DATA" not in os.environ:
         pytest.skip("needs benchmarks/ below $REDSTAR_DATA")
-    texts, kinds = plant(problems())
-    number = {text: str(i) for i, text in enumerate(dict.fromkeys(texts))}
-    originals = [*range(len(problems())), *range(0, len(problems()), 5)]
-    rows = []
-    for i, text in enumerate(texts):
-        # A copy has the response of what it is copied from.
-        own = number[text] if kinds[i] == "single" else str(originals[i] if i < len(originals) else 0)
-        row = solved(text, "7", thought=f"Number {own}.")
-        rows.append(row if with_responses else {"problem": text, "answer": "7"})
+    planted = plant(problems())
+    # A copy has the response of its original, too: another response to a problem is a sample of its own.
+    rows = [
+        solved(text, "7", thought=f"Number {of}.") if with_responses else {"problem": text, "answer": "7"}
+        for text, _, of in planted
+    ]
     options = [] if with_responses else ["--rows", "problems"]
-    found = shares(curated(rows, "--difficulty", "none", *options), kinds)
+    result = curated(rows, "--difficulty", "none", *options)
+    assert sum(result.dropped.values()) + len(result.rows) == len(planted)
+    found = shares(result, [kind for _, kind, _ in planted])
     print(found)
-    if not with_responses:  # with responses, the order of planted rows that were left out of `texts` would not match
-        assert found["exact"] >= 0.99
-        assert found["respaced"] >= 0.99
-        assert found["reworded"] >= 0.95
-        assert found["single"] <= 0.01
-        assert found["renumbered"] <= 0.01
+    assert found["exact"] >= 0.99
+    assert found["respaced"] >= 0.99
+    assert found["reworded"] >= 0.95
+    assert found["single"] <= 0.01
+    assert found["renumbered"] <= 0.01
 
 
 def test_renumbered_is_reported_and_counts_if_wanted(curated: Callable[..., Curated]) -> None:
