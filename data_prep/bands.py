@@ -12,11 +12,13 @@ def check_bounds(bounds: Sequence[float]) -> None:
         raise ValueError(f"--bands {' '.join(map(str, bounds))}: give two falling pass rates, as 0.8 0.4")
 
 
-def band_of(n_right: int, n: int, bounds: Sequence[float]) -> str:
-    """`easy` or `medium` from these pass rates on, `hard` above 0, `unsolved` if nothing is right."""
-    if n_right == 0:
-        return "unsolved"
-    return next((band for band, bound in zip(BANDS, bounds) if n_right >= bound * n - 1e-9), "hard")
+def band_of(rate: float, bounds: Sequence[float]) -> str:
+    """`easy` or `medium` from these pass rates on, `hard` above 0, `unsolved` if nothing is right.
+
+    A rate `n_right / n` is rounded as the bound itself is, so 4 of 5 are 0.8.
+    """
+    easy, medium = bounds
+    return "easy" if rate >= easy else "medium" if rate >= medium else "hard" if rate > 0 else "unsolved"
 
 
 def settled(n_right: int, n: int, n_samples: int, bounds: Sequence[float], error: float) -> bool:
@@ -38,7 +40,7 @@ def _settled(n_right: int, n: int, n_samples: int, bounds: tuple[float, ...], er
     left = n_samples - n
     if left <= 0 or n_right == 0:
         return left <= 0
-    now = band_of(n_right, n, bounds)
-    staying = [more for more in range(left + 1) if band_of(n_right + more, n_samples, bounds) == now]
+    now = band_of(n_right / n, bounds)
+    staying = [more for more in range(left + 1) if band_of((n_right + more) / n_samples, bounds) == now]
     chance = betabinom(left, 1 + n_right, 1 + n - n_right).pmf(staying).sum()
     return len(staying) == left + 1 or bool(chance >= 1 - error)

@@ -193,7 +193,7 @@ def summarise(plan: PlanArguments, judged: Sequence[Sequence[Judged]]) -> dict[s
     for own in judged:
         verdicts = [one.judgement.verdict for one in own]
         n_right = verdicts.count("right")
-        band = "unverifiable" if is_unverifiable(verdicts) else band_of(n_right, len(own), plan.bands)
+        band = "unverifiable" if is_unverifiable(verdicts) else band_of(n_right / len(own), plan.bands)
         bands[band]["problems"] += 1
         bands[band]["responses"] += len(own)
         bands[band]["right"] += n_right

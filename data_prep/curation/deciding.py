@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_prep.bands import band_of
 from data_prep.curation.grouping import ints, starts
 from data_prep.curation.settings import DifficultyArguments, Settings
 from data_prep.equivalence.comparing import same
@@ -95,7 +96,7 @@ def decide_problem(rows: list[dict[str, Any]], settings: Settings) -> list[dict[
         "pass_rate": rate,
         "n_attempts": n_attempts if rate is not None else None,
         "difficulty": difficulty,
-        "band": band_of(difficulty, settings.difficulty),
+        "band": band_by(difficulty, settings.difficulty),
         "majority": majority,
         "majority_share": share,
         "conflicting": any(same(golds[0], gold) is False for gold in golds[1:MOST_ANSWERS]),
@@ -175,13 +176,13 @@ def difficulty_of(rows: Sequence[Mapping[str, Any]], rate: float | None, wanted:
     return next((row[column] for row in rows if row[column] is not None), None) if column else None
 
 
-def band_of(value: float | None, wanted: DifficultyArguments) -> str | None:
-    """`easy`, `medium`, `hard`, or for a pass rate of 0 `unsolved`."""
+def band_by(value: float | None, wanted: DifficultyArguments) -> str | None:
+    """The band of a pass rate, level or score."""
     if value is None:
         return None
-    first, second = wanted.bands
     if wanted.difficulty == "pass_rate":
-        return "easy" if value >= first else "medium" if value >= second else "hard" if value > 0 else "unsolved"
+        return band_of(value, wanted.bands)
+    first, second = wanted.bands
     return "easy" if value < first else "medium" if value < second else "hard"
 
 

@@ -169,9 +169,12 @@ def summary(manifest: Mapping[str, Any]) -> str:
     with_tokens = f" with <b>{tokens['total']:,}</b> tokens" if tokens else ""
     if tokens and "standard_error" in tokens:
         with_tokens += f" (± {tokens['standard_error']:,}, estimated from {text(tokens['counted'])})"
+    time_taken = f"That took {duration(took)}: {n_in / (took or 0.1):,.0f} rows/s."
+    if manifest["resumed"]:
+        time_taken = f"The run had been stopped; the last part of it took {duration(took)}."
     lines = [
         f'<p class="lead">Of <b>{n_in:,}</b> rows about {counts["problems"]:,} problems, <b>{n_out:,}</b> are kept '
-        f"({percent(n_out, n_in)}){with_tokens}. That took {duration(took)}: {n_in / (took or 0.1):,.0f} rows/s.</p>"
+        f"({percent(n_out, n_in)}){with_tokens}. {time_taken}</p>"
     ]
     for name, what in (
         ("problems_probably_mislabelled", 'problems are <a href="#labels">probably mislabelled</a>'),
@@ -303,8 +306,8 @@ def contamination(path: Path, config: Mapping[str, Any]) -> str:
     fate = "dropped too" if config["renumbered_benchmark"] == "drop" else "kept (unless --renumbered_benchmark drop)"
     parts = [
         f"{head}<p>{len(matches):,} matches of problems with {named}. Exact: the same words. Near: almost the same. "
-        "Contained: has most of a benchmark problem's n-grams. These are dropped. Renumbered: the same words with "
-        f"other numbers, {fate}.</p>",
+        "Contained: has most of a benchmark problem's n-grams. Rows about these are dropped. Renumbered: the same "
+        f"words with other numbers, {fate}.</p>",
         table(["benchmark", *KINDS], rows, range(1, 5)),
     ]
     for kind in KINDS:
@@ -333,15 +336,16 @@ def mislabelled(path: Path, config: Mapping[str, Any]) -> str:
     shown = f"; the {MISLABELLED_SHOWN} clearest are shown" if len(problems) > MISLABELLED_SHOWN else ""
     fate = "They are dropped" if config["mislabelled"] == "drop" else "They stay (unless --mislabelled drop)"
     rows = [
-        [place(row), text(row["source"], 200), code(row["gold"]), code(row["majority"]), percent(row["majority_share"]),
-         f"{row['n_attempts'] or 0:,}", "" if row["pass_rate"] is None else percent(row["pass_rate"])]
+        [place(row), text(row["source"], 200), one_line(row["problem"]), code(row["gold"]), code(row["majority"]),
+         percent(row["majority_share"]), f"{row['n_attempts'] or 0:,}",
+         "" if row["pass_rate"] is None else percent(row["pass_rate"])]
         for row in problems[:MISLABELLED_SHOWN]
     ]  # fmt: skip
-    heads = ["first row", "source", "gold", "most say", "share", "attempts", "pass rate"]
+    heads = ["first row", "source", "problem", "gold", "most say", "share", "attempts", "pass rate"]
     return (
         f"<h2>Probably mislabelled problems</h2><p>{len(problems):,} problems, of which most attempts agree on one "
         f"answer against the gold{shown}. {fate}. All are in report/mislabelled.json.</p>"
-    ) + (table(heads, rows, (4, 5, 6)) if rows else "")
+    ) + (table(heads, rows, (5, 6, 7)) if rows else "")
 
 
 def place(row: Mapping[str, Any]) -> str:

@@ -9,11 +9,11 @@ BOUNDS = [0.8, 0.4]
 
 
 def test_bands():
-    assert [band_of(n_right, 10, BOUNDS) for n_right in range(11)] == (
+    assert [band_of(n_right / 10, BOUNDS) for n_right in range(11)] == (
         ["unsolved"] + ["hard"] * 3 + ["medium"] * 4 + ["easy"] * 3
     )
-    assert band_of(4, 5, BOUNDS) == "easy"  # 0.8 itself, whatever 0.8 * 5 is in floating point
-    assert band_of(3, 15, [0.6, 0.2]) == "medium"
+    assert band_of(4 / 5, BOUNDS) == "easy"  # 0.8 itself, whatever 0.8 * 5 is in floating point
+    assert band_of(3 / 15, [0.6, 0.2]) == "medium"
 
 
 @pytest.mark.parametrize("bounds", [[], [0.5], [0.4, 0.8], [0.5, 0.5], [1.2, 0.4], [0.8, 0.0], [0.8, float("nan")]])
@@ -25,8 +25,8 @@ def test_bounds_that_are_none(bounds: list[float]):
 def test_without_error_only_what_cannot_change_is_settled():
     for n in range(1, 17):
         for n_right in range(n + 1):
-            possible = {band_of(n_right + more, 16, BOUNDS) for more in range(16 - n + 1)}
-            fixed = possible == {band_of(n_right, n, BOUNDS)}
+            possible = {band_of((n_right + more) / 16, BOUNDS) for more in range(16 - n + 1)}
+            fixed = possible == {band_of(n_right / n, BOUNDS)}
             assert settled(n_right, n, 16, BOUNDS, 0.0) == (n == 16 or (fixed and n_right > 0))
 
 
@@ -54,7 +54,7 @@ def stopped(rates: np.ndarray, n_samples: int, error: float, step: int = 2) -> t
         n_used += n
         if n < n_samples:
             n_stopped += 1
-            n_changed += band_of(int(row[n - 1]), n, BOUNDS) != band_of(int(row[-1]), n_samples, BOUNDS)
+            n_changed += band_of(row[n - 1] / n, BOUNDS) != band_of(row[-1] / n_samples, BOUNDS)
     return 1 - n_used / right.size, n_changed / len(rates), n_changed / max(1, n_stopped)
 
 

@@ -177,7 +177,7 @@ def test_a_teacher_behind_servers_is_asked_until_bands_are_settled(run: Run, rat
             assert len(some) == 16
         else:
             assert len(some) in (4, 6, 8, 10, 12, 14, 16)
-        n_other_band += band_of(n_right[0], 16, [0.8, 0.4]) != band_of(n_right[1], len(some), [0.8, 0.4])
+        n_other_band += band_of(n_right[0] / 16, [0.8, 0.4]) != band_of(n_right[1] / len(some), [0.8, 0.4])
     assert n_other_band <= 6
     about = manifest(tmp_path / "adaptive")
     n_rows = sum(map(len, adaptive.values()))

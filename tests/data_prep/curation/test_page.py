@@ -49,7 +49,7 @@ def manifest_of(config: dict[str, Any], **more: Any) -> dict[str, Any]:
         "counts": {"problems": 4500, "problems_renumbered": 7},
         "tokens": {"total": 123_456_789, "standard_error": 98_765, "counted": "200 of 10000 rows", "seconds": 1.0},
         "seconds": {"verify (all workers)": 99.0, "shards": 60.0, "decisions": 20.0, "output": 20.0},
-        "started": "2031-01-01T00:00:00+00:00", "ended": "2031-01-01T00:01:40+00:00",
+        "started": "2031-01-01T00:00:00+00:00", "ended": "2031-01-01T00:01:40+00:00", "resumed": False,
         "libraries": {"redstar-recipes": "0.1.0"}, "config": config, **more,
     }  # fmt: skip
 
@@ -205,12 +205,12 @@ def test_what_was_compared_is_said_when_nothing_was_found(tmp_path):
 
 def test_mislabelled_problems(tmp_path):
     problem = {"file": "d/a.jsonl", "line": 1234, "row": 1, "source": "web", "gold": "7", "majority": "8",
-               "majority_share": 0.75, "n_attempts": 8, "pass_rate": 0.125}  # fmt: skip
+               "majority_share": 0.75, "n_attempts": 8, "pass_rate": 0.125, "problem": "What is 3 + 5?"}  # fmt: skip
     many = [{**problem, "gold": f"gold {i}"} for i in range(120)]
     text = Reader(page_of(tmp_path, manifest_of(config_of()), mislabelled=many)).text
     assert "120 problems, of which most attempts agree on one answer against the gold; the 100 clearest" in text
     assert "They stay (unless --mislabelled drop)" in text
-    assert "a.jsonl:1234webgold 99875 %812.5 %" in text.replace("\n", "")
+    assert "a.jsonl:1234webWhat is 3 + 5?gold 99875 %812.5 %" in text.replace("\n", "")
     assert "gold 100" not in text
 
 
@@ -233,7 +233,7 @@ def test_nothing_in_the_data_becomes_markup(tmp_path):
         libraries={EVIL: EVIL},
     )
     mislabelled = {"file": EVIL, "line": 1, "row": 1, "source": EVIL, "gold": EVIL, "majority": EVIL,
-                   "majority_share": 1.0, "n_attempts": 4, "pass_rate": None}  # fmt: skip
+                   "majority_share": 1.0, "n_attempts": 4, "pass_rate": None, "problem": EVIL}  # fmt: skip
     thought = f"<think>{EVIL}</think>{EVIL}"
     kept = [evil(row()) | {"messages": [{"role": EVIL, "content": EVIL}, {"role": "assistant", "content": thought}]}]
     page = page_of(
