@@ -450,8 +450,11 @@ def test_trl_defaults_are_the_classes_own():
     ],
 )
 def test_trl_refusals(argv, words, capsys):
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
     with pytest.raises(SystemExit) as stop:
         read_trl(*argv)
+    unset_hf_deepspeed_config()  # a refused one stays where models look for it
     error = capsys.readouterr().err
     assert stop.value.code == 2
     assert error.startswith("error: ")
