@@ -83,7 +83,9 @@ def decide(table: pa.Table, settings: Settings) -> pa.Table:
 
 def decide_problem(rows: list[dict[str, Any]], settings: Settings) -> list[dict[str, Any]]:
     """Decisions about the rows of one problem, which come in the order of the input."""
-    attempts = list({row["response_hash"]: row for row in rows if row["verdict"] in ("right", "wrong")}.values())
+    # The same text twice is one attempt, unless it is numbered as two: short responses do come out equal.
+    judged = [row for row in rows if row["verdict"] in ("right", "wrong")]
+    attempts = list({(row["response_hash"], row["sample"]): row for row in judged}.values())
     n_attempts = len(attempts)
     rate = sum(row["verdict"] == "right" for row in attempts) / n_attempts if n_attempts else None
     given = next((row for row in rows if row["given_rate"] is not None), None)

@@ -14,6 +14,7 @@ INDEX = pa.schema(
         "detail": TEXT,
         "group": pa.int64(),  # hash of the normalised problem
         "response_hash": pa.int64(),
+        "sample": pa.int64(),  # number among the responses of one model, where known
         "key": pa.int64(),  # random, from the seed and the content
         "source": TEXT,
         "kind": TEXT,

@@ -56,6 +56,7 @@ class Candidate:
     level: float | None = None
     given_rate: float | None = None
     given_attempts: int | None = None
+    sample: int | None = None
     extra: dict[str, str | None] = field(default_factory=dict)
     about: "Problem | None" = None
     extracted: str | None = None
@@ -219,6 +220,7 @@ def read(shard: Shard, tools: Tools) -> tuple[list[Candidate], int]:
             for name in ("answer", "response", "system", "images", "choices", "level"):
                 setattr(candidate, name, values[name])
             candidate.given_rate, candidate.given_attempts = values["pass_rate"], values["n_attempts"]
+            candidate.sample = row["sample"] if isinstance(row.get("sample"), int) else None
             candidate.extra = {name: as_text(values.get(name, row.get(name))) for name in settings.input.keep_columns}
             if settings.input.rows == "samples" and candidate.response is None:
                 candidate.drop("read: no response")
@@ -369,6 +371,7 @@ def as_tables(candidates: list[Candidate], problems: list[Problem], settings: Se
             "detail": c.detail,
             "group": c.about.group if c.about else None,
             "response_hash": c.response_hash if c.response is not None else None,
+            "sample": c.sample,
             "key": c.key,
             "source": c.source,
             "kind": c.kind,

@@ -45,6 +45,8 @@ def test_pass_rates_and_bands(curated: Callable[..., Curated]) -> None:
     rates = {row["problem"]: (row["band"], row["pass_rate"], row["n_attempts"]) for row in result.rows}
     assert rates == {easy: ("easy", 1.0, 4), medium: ("medium", 0.5, 4), hard: ("hard", 0.25, 4)}
     assert result.manifest["problem_bands"] == {"easy": 1, "hard": 1, "medium": 1, "unsolved": 1}
+    numbered = [{**row, "sample": i} for i, row in enumerate([rows[0], *rows])]  # equal texts, but two attempts
+    assert max(row["n_attempts"] for row in curated(numbered).rows) == 6
     only = curated(rows, "--select_bands", "hard", "medium")
     assert {row["problem"] for row in only.rows} == {medium, hard}
     assert only.dropped["select: band easy"] == 4
