@@ -6,9 +6,9 @@ Writes an artefact folder of samples (or of problems, for RL) whose manifest has
 (index.html), and below report/ a decision about every row that was read, matches with benchmarks, and examples of what
 was left out. A killed run goes on when started again and ends with the same bytes.
 
-    python recipes/curate.py                                                # the small world
+    python recipes/curate.py --config recipes/configs/tiny/curate.yaml      # the small world
     python recipes/curate.py --inputs '{path: outputs/distill}' --benchmarks redstar --output_dir outputs/curate
-    python recipes/curate.py --config recipes/configs/curate/redstar_math_4k.yaml
+    python recipes/curate.py --config recipes/configs/redstar/curate_math_4k.yaml
     accelerate launch recipes/sft_longcot.py --datasets '{path: outputs/curate}'    # what comes next
 """
 
@@ -63,11 +63,12 @@ def check(settings: Settings) -> None:
             )
     pass_rates = settings.difficulty.difficulty == "pass_rate"
     first, second = (*settings.difficulty.bands, 0.0, 0.0)[:2]
+    bands_ok = len(settings.difficulty.bands) == 2 and (1 >= first > second > 0 if pass_rates else first <= second)
+    bands_ok |= settings.difficulty.difficulty == "none"
     run, contamination, duplicates = settings.run, settings.contamination, settings.duplicates
     for name, ok, wanted in (
-        ("inputs", bool(settings.input.inputs), "give at least one, as --inputs '{path: FILE}'"),
-        ("bands", len(settings.difficulty.bands) == 2 and (1 >= first > second > 0 if pass_rates else first <= second),
-         "two falling pass rates, as 0.8 0.4" if pass_rates else "two rising values, as 3 5"),
+        ("inputs", bool(settings.input.inputs), "give one, as --inputs '{path: FILE}', or --config recipes/configs/tiny/curate.yaml"),
+        ("bands", bands_ok, "two falling pass rates, as 0.8 0.4" if pass_rates else "two rising values, as 3 5"),
         ("size", (settings.selection.size or 1) > 0, "at least 1"),
         ("per_problem", (duplicates.per_problem or 1) > 0, "at least 1"),
         ("weights", all(weight >= 0 for weight in settings.selection.weights.values()), "0 or more"),
@@ -99,8 +100,9 @@ def report(settings: Settings, manifest: dict) -> None:
         for reason, n in step.get("dropped", {}).items():
             print(f"{'':26}{-n:>12,}  {reason.partition(': ')[2]}")
     counts = manifest["counts"]
-    print(f"\nproblems    {counts['problems']:,}; bands " + ", ".join(
-        f"{band} {n:,}" for band, n in manifest["problem_bands"].items()))  # fmt: skip
+    bands = ", ".join(f"{band} {n:,}" for band, n in manifest["problem_bands"].items())
+    by_band = f"; bands {bands}" if settings.difficulty.difficulty != "none" else ""
+    print(f"\nproblems    {counts['problems']:,}{by_band}")
     for name, what in (
         ("problems_probably_mislabelled", "probably mislabelled (report/mislabelled.json)"),
         ("problems_with_conflicting_golds", "with golds that differ from row to row"),

@@ -7,6 +7,8 @@ from data_prep.bands import BANDS
 
 # The filters of single rows, cheap before dear; then comes what needs all rows.
 ROW_FILTERS = ("length", "thought", "answer", "loop", "language", "gold", "verify", "contamination")
+# Filters that look at the response. Where problems are wanted, they say nothing about the problem.
+OF_RESPONSES = ("thought", "answer", "loop", "language", "verify")
 FILTERS = (*ROW_FILTERS, "duplicates")
 
 

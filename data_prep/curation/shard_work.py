@@ -21,7 +21,7 @@ from data_prep.curation.near import band_keys, hash_text, signatures, sketch
 from data_prep.curation.quality import ends_in_loop, foreign_script
 from data_prep.curation.readers import read_candidates
 from data_prep.curation.rows import EXAMPLES, INDEX, MATCHES, PROBLEMS, kept_schema
-from data_prep.curation.settings import InputConfig, Settings
+from data_prep.curation.settings import OF_RESPONSES, InputConfig, Settings
 from data_prep.curation.shards import Shard, read_shard
 from data_prep.curation.text import drawing, masked, numbers, tokens
 from data_prep.formats import THINK, is_unclosed
@@ -33,8 +33,6 @@ MAX_EXTRACTED = 300  # characters of an answer in the index
 MAX_SHOWN = 20_000  # characters of a response among the examples
 WHITE = b" \t\n\r\v\f"
 MATCHES_SHOWN = 3  # of one problem
-# Filters that look at the response. Where problems are wanted, they say nothing about the problem.
-OF_RESPONSES = ("thought", "answer", "loop", "language", "verify")
 
 
 @dataclass
