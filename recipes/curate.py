@@ -6,7 +6,7 @@ Writes an artefact folder of samples (or of problems, for RL) whose manifest has
 (index.html), and below report/ a decision about every row that was read, matches with benchmarks, and examples of what
 was left out. A killed run goes on when started again and ends with the same bytes.
 
-    python recipes/curate.py --config recipes/configs/tiny/curate.yaml      # the small world
+    python recipes/curate.py                                                # the small world
     python recipes/curate.py --inputs '{path: outputs/distill}' --benchmarks redstar --output_dir outputs/curate
     python recipes/curate.py --config recipes/configs/redstar/curate_math_4k.yaml
     accelerate launch recipes/sft_longcot.py --datasets '{path: outputs/curate}'    # what comes next
@@ -67,7 +67,7 @@ def check(settings: Settings) -> None:
     bands_ok |= settings.difficulty.difficulty == "none"
     run, contamination, duplicates = settings.run, settings.contamination, settings.duplicates
     for name, ok, wanted in (
-        ("inputs", bool(settings.input.inputs), "give one, as --inputs '{path: FILE}', or --config recipes/configs/tiny/curate.yaml"),
+        ("inputs", bool(settings.input.inputs), "give at least one, as --inputs '{path: FILE}'"),
         ("bands", bands_ok, "two falling pass rates, as 0.8 0.4" if pass_rates else "two rising values, as 3 5"),
         ("size", (settings.selection.size or 1) > 0, "at least 1"),
         ("per_problem", (duplicates.per_problem or 1) > 0, "at least 1"),
