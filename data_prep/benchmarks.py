@@ -105,13 +105,16 @@ def find_benchmarks(names: Iterable[str], split: str | None = None) -> list[Benc
     return list(found.values())
 
 
-def read_benchmark(benchmark: Benchmark, n_problems: int | None = None) -> tuple[list[dict[str, Any]], int]:
+def read_benchmark(
+    benchmark: Benchmark, n_problems: int | None = None, quiet: bool = False
+) -> tuple[list[dict[str, Any]], int]:
     """Problem rows of a benchmark, each problem once, answers as text; and how many stood there a second time.
 
-    A problem that comes twice is left out the second time and named on stderr. Columns: `problem` or `question`; the
-    answer in `answer`, `gold` or `final_answer`, or boxed in `solution`, and what stands before "####" in an answer is
-    its derivation; `level` or `difficulty`; and the texts of a multiple choice in `choices` or `options`, where a whole
-    number as the answer, if it is none of the texts, is the index of the right one. Further columns travel along.
+    A problem that comes twice is left out the second time and named on stderr, unless `quiet`. Columns: `problem` or
+    `question`; the answer in `answer`, `gold` or `final_answer`, or boxed in `solution`, and what stands before "####"
+    in an answer is its derivation; `level` or `difficulty`; and the texts of a multiple choice in `choices` or
+    `options`, where a whole number as the answer, if it is none of the texts, is the index of the right one. Further
+    columns travel along.
     Raises RowError, ValueError, FileNotFoundError.
     """
     if benchmark.path == "small-world":
@@ -135,7 +138,8 @@ def read_benchmark(benchmark: Benchmark, n_problems: int | None = None) -> tuple
                         f"{where}: answer {row['answer']!r}, but {first['answer']!r} where the problem stood before"
                     )
                 n_twice += 1
-                print(f"{where}: a problem that stood before, left out", file=sys.stderr)
+                if not quiet:
+                    print(f"{where}: a problem that stood before, left out", file=sys.stderr)
             if len(rows) == n_problems:
                 return list(rows.values()), n_twice
     if not rows:

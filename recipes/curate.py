@@ -53,14 +53,15 @@ def main() -> None:
 
 def check(settings: Settings) -> None:
     """Raises ValueError for settings that contradict each other or are out of range."""
-    from data_prep.curation.readers import READERS
+    from data_prep.curation.readers import COLUMNS, READERS
 
     for source in settings.input.inputs:
-        if source.reader is not None and source.reader not in READERS:
-            known = f"; known: {', '.join(READERS)}"
-            raise ValueError(
-                f"inputs: {source.path}: no reader {source.reader!r}{nearest(source.reader, READERS)}{known}"
-            )
+        names = [("no reader", source.reader, list(READERS))] if source.reader is not None else []
+        names += [("fields {ours: theirs}: we have no column", name, list(COLUMNS)) for name in source.fields]
+        for what, name, known in names:
+            if name not in known:
+                hint = f"{nearest(name, known)}; known: {', '.join(known)}"
+                raise ValueError(f"inputs: {source.path}: {what} {name!r}{hint}")
     pass_rates = settings.difficulty.difficulty == "pass_rate"
     first, second = (*settings.difficulty.bands, 0.0, 0.0)[:2]
     bands_ok = len(settings.difficulty.bands) == 2 and (1 >= first > second > 0 if pass_rates else first <= second)

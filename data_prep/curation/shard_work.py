@@ -6,6 +6,7 @@ A pure function of the shard and the settings: the same tables come out whoever 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -22,7 +23,7 @@ from data_prep.curation.quality import ends_in_loop, foreign_script
 from data_prep.curation.readers import read_candidates
 from data_prep.curation.rows import EXAMPLES, INDEX, MATCHES, PROBLEMS, kept_schema
 from data_prep.curation.settings import OF_RESPONSES, InputConfig, Settings
-from data_prep.curation.shards import Shard, read_shard
+from data_prep.curation.shards import Shard, folder_of, read_shard
 from data_prep.curation.text import drawing, masked, numbers, tokens
 from data_prep.formats import THINK, is_unclosed
 from data_prep.rows import RowError, problem_id
@@ -87,7 +88,7 @@ class Tools:
     checker: AnswerChecker
     benchmarks: BenchmarkIndex
     scorer: Any
-    problems: list[dict[tuple, dict[str, Any]]]
+    problems: list[dict[tuple, tuple[dict[str, Any], Path | None]]]
 
 
 def open_tools(settings: Settings) -> Tools:
@@ -95,7 +96,7 @@ def open_tools(settings: Settings) -> Tools:
     wanted = settings.contamination
     items = []
     for benchmark in find_benchmarks(wanted.benchmarks):
-        rows, _ = read_benchmark(benchmark)
+        rows, _ = read_benchmark(benchmark, quiet=True)  # every worker reads it
         items += [(benchmark.name, i, with_choices(row)) for i, row in enumerate(rows)]
     scorer = None
     if settings.difficulty.difficulty == "scorer":
@@ -113,17 +114,18 @@ def open_tools(settings: Settings) -> Tools:
     )
 
 
-def read_problems(source: InputConfig) -> dict[tuple, dict[str, Any]]:
-    """The rows of an input's file of problems, by the columns that join them. They are held in memory."""
+def read_problems(source: InputConfig) -> dict[tuple, tuple[dict[str, Any], Path | None]]:
+    """The rows of an input's file of problems and its folder, by the columns that join them. Held in memory."""
     if not source.problems:
         return {}
-    rows: dict[tuple, dict[str, Any]] = {}
+    rows: dict[tuple, tuple[dict[str, Any], Path | None]] = {}
     for block in open_blocks(DatasetConfig(source.problems), kinds=("problem", "sample")):
+        folder = folder_of(block.file)
         for where, row in read_block(block):
             key = tuple(row.get(column) for column in source.join_on)
             if None in key:
                 raise RowError(f"{where}: no {', '.join(source.join_on)} to join on; it has {', '.join(row)}")
-            if rows.setdefault(key, row) != row:
+            if rows.setdefault(key, (row, folder))[0] != row:
                 raise RowError(f"{where}: {' '.join(map(str, key))} stood before with another content (duplicate id)")
     return rows
 
@@ -185,6 +187,7 @@ def read(shard: Shard, tools: Tools) -> tuple[list[Candidate], int]:
     settings = tools.settings
     source = settings.input.inputs[shard.input]
     by_join = tools.problems[shard.input]
+    folder = folder_of(shard.file)
     candidates: list[Candidate] = []
     n_lines = 0
 
@@ -204,11 +207,12 @@ def read(shard: Shard, tools: Tools) -> tuple[list[Candidate], int]:
             if joined is None:
                 add(entry.number).drop("read: unknown problem", str({c: row.get(c) for c in source.join_on}))
                 continue
-            row = {**joined, **row}
+            problem, folder = joined  # the figures are the problem's
+            row = {**problem, **row}
         try:
-            found = read_candidates(row, "row", source.reader, source.fields)
+            found = read_candidates(row, source.reader, source.fields, folder)
         except RowError as error:
-            add(entry.number).drop("read: unusable row", str(error).removeprefix("row: "))
+            add(entry.number).drop("read: unusable row", str(error))
             continue
         for values in found:
             candidate = add(entry.number)

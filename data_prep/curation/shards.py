@@ -39,6 +39,7 @@ class Shard:
 
     `start`, `stop`: bytes (JSONL), row groups (Parquet), or rows (others). `lines`: the bytes themselves, of a
     compressed file. `first_row`: number of its first row in the file, None where only reading the earlier ones tells.
+    `copy`: the file with small row groups that is read instead (see `small_groups`); the row groups are then of it.
     """
 
     number: int
@@ -50,6 +51,7 @@ class Shard:
     lines: bytes | None = None
     damaged: str = ""
     n_bytes: int = 0  # unpacked; of Hub data sets 0
+    copy: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,23 +150,25 @@ def file_shards(source: InputConfig, name: str, n_bytes: int, max_row_bytes: int
 
 def parquet_shards(name: str, n_bytes: int) -> Iterator[Shard]:
     """Neighbouring row groups up to a size; a file with huge ones is copied with smaller ones first."""
+    copies = [""]
+    if any(group.num_rows > LARGE_GROUP or group.total_byte_size > 4 * n_bytes for group in row_groups(name)):
+        copies = sorted(map(str, small_groups(Path(name)).glob("*.parquet")))
+    row = 0
+    for copy in copies:
+        groups = row_groups(copy or name)
+        start, first_row, total = 0, row, 0
+        for i, group in enumerate(groups):
+            if total and total + group.total_byte_size > n_bytes:
+                yield Shard(0, 0, name, start, i, first_row, n_bytes=total, copy=copy)
+                start, first_row, total = i, row, 0
+            total += group.total_byte_size
+            row += group.num_rows
+        yield Shard(0, 0, name, start, len(groups), first_row, n_bytes=total, copy=copy)
+
+
+def row_groups(name: str) -> list[pq.RowGroupMetaData]:
     metadata = pq.read_metadata(name)
-    sizes = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    if any(group.num_rows > LARGE_GROUP or group.total_byte_size > 4 * n_bytes for group in sizes):
-        first = 0
-        for copy in sorted(small_groups(Path(name)).glob("*.parquet")):
-            for shard in parquet_shards(str(copy), 2**62):
-                yield replace(shard, first_row=first + (shard.first_row or 0))
-            first += pq.read_metadata(copy).num_rows
-        return
-    start, row, first_row, total = 0, 0, 0, 0
-    for i, group in enumerate(sizes):
-        if total and total + group.total_byte_size > n_bytes:
-            yield Shard(0, 0, name, start, i, first_row, n_bytes=total)
-            start, first_row, total = i, row, 0
-        total += group.total_byte_size
-        row += group.num_rows
-    yield Shard(0, 0, name, start, len(sizes), first_row, n_bytes=total)
+    return [metadata.row_group(i) for i in range(metadata.num_row_groups)]
 
 
 def unpacked(name: str, n_bytes: int, max_row_bytes: int) -> Iterator[Shard]:
@@ -185,6 +189,11 @@ def unpacked(name: str, n_bytes: int, max_row_bytes: int) -> Iterator[Shard]:
         except ValueError as error:
             damaged = str(error)
     yield Shard(0, 0, name, 0, 0, first, b"".join(lines), damaged, size)
+
+
+def folder_of(file: str) -> Path | None:
+    """The folder from which paths in the rows of a file start; None for a Hub data set, which is no file."""
+    return Path(file).parent if Path(file).exists() else None
 
 
 def read_shard(shard: Shard, source: InputConfig, max_row_bytes: int) -> Iterator[Row]:
@@ -251,9 +260,9 @@ def parse_line(number: int, line: bytes) -> Row:
 
 
 def read_groups(shard: Shard, max_row_bytes: int) -> Iterator[Row]:
-    """Rows of row groups of a Parquet file; a damaged group is one fault that says how many rows are lost."""
+    """Rows of row groups of a Parquet file; of a damaged group each row that is lost is a fault."""
     number = 0
-    with pq.ParquetFile(shard.file, buffer_size=MEBIBYTE, pre_buffer=False) as file:
+    with pq.ParquetFile(shard.copy or shard.file, buffer_size=MEBIBYTE, pre_buffer=False) as file:
         for group in range(shard.start, shard.stop):
             n_rows, read = file.metadata.row_group(group).num_rows, 0
             try:

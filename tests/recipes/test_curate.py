@@ -159,7 +159,8 @@ def test_other_settings_do_not_go_on(raw: tuple[Path, Path], tmp_path: Path, run
     [
         ((), "--inputs []: give at least one"),
         (("--inputs", "{path: missing.jsonl}"), "missing.jsonl: no such file or folder"),
-        (("--inputs", "{path: x.jsonl, reader: gsm9k}"), "gsm9k"),
+        (("--inputs", "{path: x.jsonl, reader: gsm9k}"), "no reader 'gsm9k' (did you mean gsm8k?)"),
+        (("--inputs", "{path: x.jsonl, fields: {probem: q}}"), "we have no column 'probem' (did you mean problem?)"),
         (("--inputs", "{path: x.jsonl}", "--bands", "0.4", "0.8"), "two falling pass rates"),
         (("--inputs", "{path: x.jsonl}", "--filters", "lenght"), "did you mean length"),
         (("--inputs", "{path: x.jsonl}", "--difficulty", "scorer", "--bands", "3", "6"), "needs --scorer"),

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from data_prep.artefacts import read_manifest, read_trained_on
-from data_prep.curation import scorer as module
-from data_prep.curation.scorer import (
-    Finetuning,
-    Scorer,
+from data_prep.curation import scorer, scorer_models, scorer_training
+from data_prep.curation.scorer import Scorer
+from data_prep.curation.scorer_models import Finetuning, Linear
+from data_prep.curation.scorer_training import (
     correlations,
     difficulty_of,
     is_held_out,
@@ -24,6 +24,7 @@ from data_prep.curation.scorer import (
     table,
     train,
 )
+from data_prep.curation.text import masked, tokens
 from data_prep.rows import RowError, problem_id
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -104,14 +105,14 @@ def test_the_folder_says_what_it_was_made_of_and_holds_no_pickle(folder: Path, d
 def test_a_loaded_scorer_is_the_trained_one_and_training_has_no_chance_in_it(
     folder: Path, data: dict[str, str | Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    made: list[module.Linear] = []
-    fit = module.fit_linear
+    made: list[Linear] = []
+    fit = scorer_models.fit_linear
 
     def fit_and_keep(*args: Any) -> Any:
         made.append((result := fit(*args))[0])
         return result
 
-    monkeypatch.setattr(module, "fit_linear", fit_and_keep)
+    monkeypatch.setattr(scorer_training, "fit_linear", fit_and_keep)
     manifest = train(tmp_path / "again", data, n_bootstrap=20)
     problems = [row["problem"] for row in made_up(100, 2, "problem")]
     expected = np.clip(made[0](problems), 1, 10)
@@ -132,7 +133,7 @@ def test_scores_do_not_depend_on_the_batch(folder: Path, monkeypatch: pytest.Mon
     assert np.isfinite(scores).all()
     assert ((scores >= 1) & (scores <= 10)).all()
     assert np.array_equal(scores, np.concatenate([loaded.score([text]) for text in texts]))
-    monkeypatch.setattr(module, "CHUNK", 7)
+    monkeypatch.setattr(scorer_models, "CHUNK", 7)
     assert np.array_equal(scores, loaded.score(texts))
     assert np.array_equal(scores[::-1], loaded.score(texts[::-1]))
     assert loaded.score([]).shape == (0,)
@@ -166,7 +167,7 @@ def test_refuses_folders_that_are_no_scorers_or_read_texts_by_other_rules(folder
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match="other rules: train the scorer again"):
         Scorer.load(tmp_path)
-    manifest["settings"]["probe"] = module.probe()
+    manifest["settings"]["probe"] = scorer_models.probe()
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     (tmp_path / "scorer.safetensors").write_bytes(b"torn")
     with pytest.raises(ValueError, match=r"unreadable scorer\.safetensors"):
@@ -227,7 +228,7 @@ def test_problems_that_differ_in_numbers_are_on_one_side(data: dict[str, str | P
     share = sum(is_held_out(row.group, 0.2) for row in problems) / len(problems)
     assert 0.15 < share < 0.25
     texts = [f"Please add ${n}$ apples, {n + 1} pears and {1000 * n:,} coins." for n in range(2, 40)]
-    assert len({is_held_out(module.masked(module.tokens(text)), 0.5) for text in texts}) == 1
+    assert len({is_held_out(masked(tokens(text)), 0.5) for text in texts}) == 1
 
 
 def test_mistakes_are_named(data: dict[str, str | Path], tmp_path: Path):
@@ -308,9 +309,9 @@ def test_as_a_process(data: dict[str, str | Path], tmp_path: Path):
     ],
 )
 def test_mistakes_on_the_command_line_are_one_line(arguments: list[str], message: str, tmp_path: Path):
-    args = module.parser().parse_args(["train", str(tmp_path / "out"), *arguments])
+    args = scorer.parser().parse_args(["train", str(tmp_path / "out"), *arguments])
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
-        module.run(args)
+        scorer.run(args)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 

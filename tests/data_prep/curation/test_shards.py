@@ -5,6 +5,7 @@ import json
 import lzma
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -150,6 +151,77 @@ def test_joined_problems(curated: Callable[..., Curated], tmp_path: Path) -> Non
     write_jsonl(tmp_path / "problems.jsonl", [*problems, {**problems[0], "gold": "2"}])
     with pytest.raises(ValueError, match=r"problems\.jsonl, line 4: 0 stood before with another content"):
         curated(path, *OPTIONS, "--inputs", inputs)
+
+
+def test_a_missing_column_of_theirs_is_a_fault_of_its_row(curated: Callable[..., Curated], tmp_path: Path) -> None:
+    rows = [{**solved(text, "1"), "gold": "1"} for text in make(3)]
+    del rows[1]["gold"]
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    result = curated(path, *OPTIONS, "--inputs", json.dumps({"path": str(path), "fields": {"answer": "gold"}}))
+    assert result.dropped == {"read: unusable row": 1}
+    (fault,) = [decision for decision in result.decisions if decision["reason"]]
+    assert (fault["line"], fault["detail"]) == (2, "no column 'gold'; the row has answer, problem, response")
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".json", ".parquet", "copied .parquet", "joined .jsonl"])
+def test_images_are_looked_for_in_the_folder_of_their_file(
+    curated: Callable[..., Curated], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    folder = tmp_path / "geometry"
+    (folder / "figures").mkdir(parents=True)
+    for name in ("a", "b"):
+        (folder / "figures" / f"{name}.png").write_bytes(name.encode())
+    monkeypatch.chdir(folder / "figures")  # not where paths start
+    rows = [
+        {"n": i, **solved(text, "1"), "images": [f"figures/{name}.png"]}
+        for i, (text, name) in enumerate(zip(make(3), ("a", "b", "gone"), strict=True))
+    ]
+    path = write_jsonl(folder / "rows.jsonl", rows)
+    source: dict[str, Any] = {"path": str(path)}
+    if suffix.startswith("joined"):
+        responses = [{"n": row["n"], "response": row.pop("response")} for row in rows]
+        source = {"problems": str(write_jsonl(path, rows)), "join_on": ["n"]}
+        source["path"] = str(write_jsonl(tmp_path / "responses.jsonl", responses))
+    elif suffix.endswith(".parquet"):
+        source["path"] = str(folder / "rows.parquet")
+        pq.write_table(pa.Table.from_pylist(rows), source["path"])
+        if suffix.startswith("copied"):
+            monkeypatch.setenv("REDSTAR_CACHE", str(tmp_path / "cache"))
+            monkeypatch.setattr("data_prep.curation.shards.LARGE_GROUP", 2)
+    elif suffix != ".jsonl":
+        source["path"] = str(folder / f"rows{suffix}")
+        data = json.dumps(rows).encode() if suffix == ".json" else gzip.compress(path.read_bytes())
+        Path(source["path"]).write_bytes(data)
+    result = curated(path, *OPTIONS, "--inputs", json.dumps(source))
+    assert sorted(row["images"] for row in result.rows) == [[b"a"], [b"b"]]
+    (fault,) = [decision for decision in result.decisions if decision["reason"]]
+    assert (fault["reason"], fault["file"], fault["line"]) == ("read: unusable row", source["path"], 3)
+    assert "image 'figures/gone.png' cannot be read (No such file or directory)" in fault["detail"]
+    assert f"looked for '{folder}/figures/gone.png'" in fault["detail"]
+    assert (tmp_path / "cache").exists() == suffix.startswith("copied")
+
+
+def test_copied_row_groups_are_shards_of_the_wanted_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDSTAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("data_prep.sources.BLOCKS_PER_COPY", 3)
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist([{"n": i} for i in range(10_000)]), path)
+    source = InputConfig(str(path))
+    found = list(file_shards(source, str(path), 5_000, 2**20))
+    assert {shard.file for shard in found} == {str(path)}
+    assert len({shard.copy for shard in found}) == 14
+    assert max(shard.n_bytes for shard in found) <= 5_000
+    rows = [(shard.first_row, row) for shard in found for row in read_shard(shard, source, 2**20)]
+    assert [row.row for _, row in rows] == [{"n": i} for i in range(10_000)]
+    assert [(first or 0) + row.number for first, row in rows] == list(range(10_000))
+
+
+def test_problems_twice_in_a_benchmark_are_not_named_by_every_worker(
+    curated: Callable[..., Curated], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    twice = write_jsonl(tmp_path / "b.jsonl", [{"problem": "What is 2 + 2?", "answer": "4"}] * 2)
+    curated([solved(text, "1") for text in make(3)], *OPTIONS, "--benchmarks", str(twice))
+    assert "stood before" not in capfd.readouterr().err
 
 
 def test_shard_numbers_do_not_depend_on_what_is_done(tmp_path: Path) -> None:
