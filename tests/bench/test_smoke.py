@@ -81,6 +81,16 @@ def test_verify_is_no_worse_than_math_verify_on_its_own_cases() -> None:
     assert result["agreement"] > 0.8
 
 
+@pytest.mark.slow
+@pytest.mark.real_data
+@pytest.mark.skipif("REDSTAR_DATA" not in os.environ, reason="needs long_cot/ and benchmarks/ in $REDSTAR_DATA")
+def test_curate_runs_beside_both_baselines(tmp_path: Path) -> None:
+    result = bench("curate", "--smoke", "--data", str(tmp_path), REDSTAR_DATA=os.environ["REDSTAR_DATA"])
+    for key in ("seconds", "mb_per_s", "peak_rss_gib", "ratio_usual", "ratio_strong", "recall_exact"):
+        assert result[key] > 0, key
+    assert result["rows_in"] == result["rows"] == 2000
+
+
 def test_real_lengths_have_the_known_mean_and_median(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDSTAR_DATA", raising=False)
     length_quantiles.cache_clear()

@@ -189,3 +189,20 @@ def test_no_space_left(raw: tuple[Path, Path], tmp_path: Path) -> None:
     assert "error:" in done.stderr
     assert "Traceback" not in done.stderr
     assert not output.exists()
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif("REDSTAR_DATA" not in os.environ, reason="needs long_cot/ below $REDSTAR_DATA")
+def test_real_long_cot(tmp_path: Path, run: Run) -> None:
+    """Unclosed thoughts as many as the data's own description says; every row is in or out."""
+    data = Path(os.environ["REDSTAR_DATA"]) / "long_cot"
+    source = {
+        "path": str(data / "responses.jsonl.xz"),
+        "problems": str(data / "problems.jsonl.xz"),
+        "join_on": ["dataset", "problem_id"],
+    }
+    run(RECIPE, "--inputs", json.dumps(source), "--min_problem_chars", "0", "--output_dir", tmp_path / "out")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["rows_in"] == 10_399 == manifest["rows_out"] + sum(manifest["rows_dropped"].values())
+    assert manifest["rows_dropped"]["thought: never closed"] == 631
+    assert manifest["counts"]["problems_probably_mislabelled"] > 100
