@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not recipes/: its files would hide libraries of their names
 
+from data_prep.bands import BANDS
 from data_prep.config import nearest, parse_config
 from data_prep.curation.settings import (
     ContaminationArguments,
@@ -66,12 +67,15 @@ def check(settings: Settings) -> None:
     first, second = (*settings.difficulty.bands, 0.0, 0.0)[:2]
     bands_ok = len(settings.difficulty.bands) == 2 and (1 >= first > second > 0 if pass_rates else first <= second)
     bands_ok |= settings.difficulty.difficulty == "none"
+    strata = {"band": BANDS, "kind": ("math", "code")}.get(settings.selection.weight_by, ())
+    weights_known = not strata or settings.selection.weights.keys() <= set(strata)
     run, contamination, duplicates = settings.run, settings.contamination, settings.duplicates
     for name, ok, wanted in (
         ("inputs", bool(settings.input.inputs), "give at least one, as --inputs '{path: FILE}'"),
         ("bands", bands_ok, "two falling pass rates, as 0.8 0.4" if pass_rates else "two rising values, as 3 5"),
         ("size", (settings.selection.size or 1) > 0, "at least 1"),
         ("per_problem", (duplicates.per_problem or 1) > 0, "at least 1"),
+        ("weights", weights_known, f"weight_by {settings.selection.weight_by}: {', '.join(strata)}"),
         ("weights", all(weight >= 0 for weight in settings.selection.weights.values()), "0 or more"),
         ("ngram", contamination.ngram >= 2, "at least 2"),
         ("ngram_threshold", 0 < contamination.ngram_threshold <= 1, "above 0, at most 1"),
@@ -115,6 +119,8 @@ def report(settings: Settings, manifest: dict) -> None:
     if manifest["tokens"]:
         error = manifest["tokens"].get("standard_error")
         print(f"tokens      {manifest['tokens']['total']:,}" + (f" ± {error:,} (standard error)" if error else ""))
+    for warning in manifest["warnings"]:
+        print(f"warning     {warning}")
     print(
         f"result      {manifest['rows_out']:,} of {manifest['rows_in']:,} rows in {output}; look at {output}/index.html"
     )

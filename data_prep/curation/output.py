@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 from time import perf_counter
 from typing import Any
 
@@ -15,11 +16,12 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from data_prep.artefacts import ROWS_PER_GROUP, write_json
+from data_prep.config import nearest
 from data_prep.curation import deciding
 from data_prep.curation.grouping import ints
 from data_prep.curation.local import Local
 from data_prep.curation.rows import EXAMPLES
-from data_prep.curation.settings import OF_RESPONSES, Settings
+from data_prep.curation.settings import OF_RESPONSES, SelectionArguments, Settings
 from data_prep.curation.tables import Place, located, table_file, write_table
 
 ROWS_PER_FILE = 50_000
@@ -114,7 +116,22 @@ class Summary:
             "difficulties": pairs(self.difficulties),
             "counts": {**counts, **dict(sorted(self.about.items()))},
             "tokens": token_counts(self),
+            "warnings": self.warnings(settings.selection),
         }
+
+    def warnings(self, selection: SelectionArguments) -> list[str]:
+        """Names of sources in the settings that no row has: most often a slip."""
+        sources = sorted({source for source, _ in self.sources})
+        named = {"select_sources": selection.select_sources}
+        if selection.weight_by == "source":
+            named["weights"] = list(selection.weights)
+        return [
+            f"--{setting} names {name!r}, but no row is from there{nearest(name, sources)}; sources: "
+            + shorten(", ".join(sources), 300, placeholder=" ...")
+            for setting, names in named.items()
+            for name in names
+            if name not in sources
+        ]
 
 
 def pairs(counts: Counter) -> dict[str, dict[str, int]]:

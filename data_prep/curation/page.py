@@ -184,6 +184,7 @@ def summary(manifest: Mapping[str, Any]) -> str:
     ):
         if counts.get(name):
             lines.append(f"<div>{counts[name]:,} {what}.</div>")
+    lines += [f"<div><b>Warning:</b> {text(warning)}</div>" for warning in manifest["warnings"]]
     return "\n".join(lines)
 
 

@@ -167,6 +167,7 @@ def test_other_settings_do_not_go_on(raw: tuple[Path, Path], tmp_path: Path, run
         (("--inputs", "{path: x.jsonl}", "--benchmarks", "math501"), "did you mean math500"),
         (("--inputs", "{path: x.jsonl}", "--count_tokens", "exact"), "needs --tokenizer"),
         (("--inputs", "{path: x.jsonl}", "--weights", "{a: -1}"), "0 or more"),
+        (("--inputs", "{path: x.jsonl}", "--weights", "{hrd: 2}", "--weight_by", "band"), "weight_by band: easy, "),
     ],
 )
 def test_mistakes_are_one_line(tmp_path: Path, run: Run, options: tuple[str, ...], words: str) -> None:

@@ -49,7 +49,7 @@ def manifest_of(config: dict[str, Any], **more: Any) -> dict[str, Any]:
         "counts": {"problems": 4500, "problems_renumbered": 7},
         "tokens": {"total": 123_456_789, "standard_error": 98_765, "counted": "200 of 10000 rows", "seconds": 1.0},
         "seconds": {"verify (all workers)": 99.0, "shards": 60.0, "decisions": 20.0, "output": 20.0},
-        "started": "2031-01-01T00:00:00+00:00", "ended": "2031-01-01T00:01:40+00:00", "resumed": False,
+        "started": "2031-01-01T00:00:00+00:00", "ended": "2031-01-01T00:01:40+00:00", "resumed": False, "warnings": [],
         "libraries": {"redstar-recipes": "0.1.0"}, "config": config, **more,
     }  # fmt: skip
 

@@ -89,3 +89,12 @@ def test_order_of_work_changes_nothing(curated: Callable[..., Curated], tmp_path
     plain = curated(rows, "--difficulty", "none", "--size", "50")
     assert result.rows == plain.rows
     assert result.decisions == plain.decisions
+
+
+def test_a_source_that_no_row_has_is_said(curated: Callable[..., Curated]) -> None:
+    rows = [{**solved(text, "1"), "source": "numina"} for text in make(3)]
+    manifest = curated(rows, "--weights", "{numinna: 2, numina: 1}", "--select_sources", "numina").manifest
+    assert manifest["warnings"] == [
+        "--weights names 'numinna', but no row is from there (did you mean numina?); sources: numina"
+    ]
+    assert curated(rows, "--weights", "{numina: 2}").manifest["warnings"] == []
