@@ -81,8 +81,10 @@ def find_files(path: Path) -> list[Path]:
         if not path.name.endswith(SUFFIXES):
             raise ValueError(f"{path}: unknown kind of file; known endings: {', '.join(SUFFIXES)}")
         return [path]
-    if (path / MANIFEST).is_file() and (rows := sorted(path.glob("data-*.parquet"))):
-        return rows  # an artefact folder, which may hold reports too
+    if (path / MANIFEST).is_file():  # an artefact folder, which may hold reports too
+        if rows := sorted(path.glob("data-*.parquet")):
+            return rows
+        raise ValueError(f"{path}: an artefact folder without rows (no data-*.parquet)")
     files = sorted(
         file
         for file in path.rglob("*")

@@ -17,8 +17,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not recipes/: its files would hide libraries of their names
 
-from data_prep.bands import BANDS
-from data_prep.config import nearest, parse_config
+from data_prep.config import parse_config
 from data_prep.curation.settings import (
     ContaminationArguments,
     DifficultyArguments,
@@ -43,6 +42,7 @@ PARTS = (
 
 def main() -> None:
     settings = Settings(*parse_config("curate", __doc__, PARTS))
+    from data_prep.curation.checks import check
     from data_prep.curation.pipeline import curate
     from rl.runs import user_errors
 
@@ -50,50 +50,6 @@ def main() -> None:
         check(settings)
         manifest = curate(settings)
     report(settings, manifest)
-
-
-def check(settings: Settings) -> None:
-    """Raises ValueError for settings that contradict each other or are out of range."""
-    from data_prep.curation.readers import COLUMNS, READERS
-
-    for source in settings.input.inputs:
-        names = [("no reader", source.reader, list(READERS))] if source.reader is not None else []
-        names += [("fields {ours: theirs}: we have no column", name, list(COLUMNS)) for name in source.fields]
-        for what, name, known in names:
-            if name not in known:
-                hint = f"{nearest(name, known)}; known: {', '.join(known)}"
-                raise ValueError(f"inputs: {source.path}: {what} {name!r}{hint}")
-    pass_rates = settings.difficulty.difficulty == "pass_rate"
-    first, second = (*settings.difficulty.bands, 0.0, 0.0)[:2]
-    bands_ok = len(settings.difficulty.bands) == 2 and (1 >= first > second > 0 if pass_rates else first <= second)
-    bands_ok |= settings.difficulty.difficulty == "none"
-    strata = {"band": BANDS, "kind": ("math", "code")}.get(settings.selection.weight_by, ())
-    weights_known = not strata or settings.selection.weights.keys() <= set(strata)
-    run, contamination, duplicates = settings.run, settings.contamination, settings.duplicates
-    for name, ok, wanted in (
-        ("inputs", bool(settings.input.inputs), "give at least one, as --inputs '{path: FILE}'"),
-        ("bands", bands_ok, "two falling pass rates, as 0.8 0.4" if pass_rates else "two rising values, as 3 5"),
-        ("size", (settings.selection.size or 1) > 0, "at least 1"),
-        ("per_problem", (duplicates.per_problem or 1) > 0, "at least 1"),
-        ("weights", weights_known, f"weight_by {settings.selection.weight_by}: {', '.join(strata)}"),
-        ("weights", all(weight >= 0 for weight in settings.selection.weights.values()), "0 or more"),
-        ("ngram", contamination.ngram >= 2, "at least 2"),
-        ("ngram_threshold", 0 < contamination.ngram_threshold <= 1, "above 0, at most 1"),
-        ("contamination_similarity", 0.5 <= contamination.contamination_similarity <= 1, "from 0.5 to 1"),
-        ("similarity", 0.5 <= duplicates.similarity <= 1, "from 0.5 to 1"),
-        ("mislabelled_share", 0 < duplicates.mislabelled_share <= 1, "above 0, at most 1"),
-        ("shard_mb", run.shard_mb > 0, "at least 1"),
-        ("workers", (run.workers or 1) > 0, "at least 1"),
-        ("max_row_mb", settings.input.max_row_mb > 0, "above 0"),
-        ("partition_rows", run.partition_rows > 0, "at least 1"),
-        ("count_tokens", run.count_tokens == "none" or bool(run.tokenizer), "needs --tokenizer"),
-        ("verify_timeout", settings.filter.verify_timeout > 0, "above 0"),
-    ):  # fmt: skip
-        if not ok:
-            values = next(vars(part)[name] for part in vars(settings).values() if name in vars(part))
-            raise ValueError(f"--{name} {values}: {wanted}")
-    if settings.contamination.benchmarks and "contamination" not in settings.filter.filters:
-        raise ValueError("--benchmarks without 'contamination' among --filters: nothing would be compared with them")
 
 
 def report(settings: Settings, manifest: dict) -> None:
@@ -125,7 +81,10 @@ def report(settings: Settings, manifest: dict) -> None:
         f"result      {manifest['rows_out']:,} of {manifest['rows_in']:,} rows in {output}; look at {output}/index.html"
     )
     if settings.input.rows == "samples" and manifest["rows_out"]:
-        print(f"next        accelerate launch recipes/sft_longcot.py --datasets '{{path: {output}}}'")
+        print(
+            "next        accelerate launch recipes/sft_longcot.py --model_name_or_path MODEL "
+            f"--datasets '{{path: {output}}}'"
+        )
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from data_prep.curation.settings import OF_RESPONSES, SelectionArguments, Settin
 from data_prep.curation.tables import Place, located, table_file, write_table
 
 ROWS_PER_FILE = 50_000
+MAX_FAULTS = 1_000  # different ones that are counted apart
 LENGTH_BINS = [0, *(2**i for i in range(5, 19))]  # characters
 
 
@@ -81,6 +82,7 @@ class Summary:
     lengths: Counter = field(default_factory=Counter)  # (lower bound in characters, kept?)
     difficulties: Counter = field(default_factory=Counter)  # (value to a tenth, kept?)
     about: Counter = field(default_factory=Counter)
+    faults: Counter = field(default_factory=Counter)  # (reason, detail) of rows that could not be used, not of all
     tokens: Counter = field(default_factory=Counter)
     tokens_seconds: float = 0.0
     mislabelled: list = field(default_factory=list)
@@ -120,12 +122,18 @@ class Summary:
         }
 
     def warnings(self, selection: SelectionArguments) -> list[str]:
-        """Names of sources in the settings that no row has: most often a slip."""
+        """Rows that could not be used, with the commonest fault; sources in the settings that no row has: a slip."""
+        commonest = {reason: detail for (reason, detail), _ in reversed(self.faults.most_common())}
+        unusable = [
+            f"{reason} ({n:,})" + (f", most often: {commonest[reason]}" if commonest.get(reason) else "")
+            for reason, n in sorted(self.reasons.items())
+            if reason.startswith("read") and reason != "read: no response"
+        ]
         sources = sorted({source for source, _ in self.sources})
         named = {"select_sources": selection.select_sources}
         if selection.weight_by == "source":
             named["weights"] = list(selection.weights)
-        return [
+        return unusable + [
             f"--{setting} names {name!r}, but no row is from there{nearest(name, sources)}; sources: "
             + shorten(", ".join(sources), 300, placeholder=" ...")
             for setting, names in named.items()
@@ -271,13 +279,16 @@ def decisions_of(index: pa.Table, decisions: pa.Table, place: Place) -> pa.Table
 
 def count(summary: Summary, table: pa.Table) -> None:
     """Adds the rows of a table made by `decisions_of`."""
-    columns = {name: table[name].to_pylist() for name in table.column_names if name not in ("file", "detail")}
+    columns = {name: table[name].to_pylist() for name in table.column_names}
     summary.n_rows += len(table)
     bins = np.searchsorted(LENGTH_BINS, ints(table, "n_chars"), "right") - 1
     for i, kept in enumerate(columns["kept"]):
         summary.n_kept += kept
         if not kept:
-            summary.reasons[columns["reason"][i]] += 1
+            reason, detail = columns["reason"][i], columns["detail"][i]
+            summary.reasons[reason] += 1
+            if reason.startswith("read") and ((reason, detail) in summary.faults or len(summary.faults) < MAX_FAULTS):
+                summary.faults[reason, detail] += 1
         summary.sources[columns["source"][i] or "unreadable", kept] += 1
         if columns["problem"][i] is None:
             continue

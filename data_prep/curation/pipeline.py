@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from data_prep.artefacts import MANIFEST, hash_path, library_versions, now, write_json
@@ -30,6 +31,7 @@ from data_prep.curation.shards import Shard, fingerprint, input_files, shards
 from data_prep.curation.tables import Place, table_file, write_table
 
 SHARD_TABLES = ("rows", "problems", "matches", "examples", "index")  # the last one says that a shard is finished
+LOCK = ".lock"
 FINAL = pa.schema([*deciding.DECISIONS, pa.field("rank", pa.int64())])
 
 
@@ -59,12 +61,27 @@ class ShardTask:
 
 def curate(settings: Settings) -> dict[str, Any]:
     """Runs a curation and returns its manifest. Raises ValueError, FileNotFoundError, FileExistsError, OSError."""
-    started, clock = now(), perf_counter()
     output = Path(settings.input.output_dir)
     if output.exists():
         raise FileExistsError(f"{output} exists already: choose another --output_dir or remove it")
     files = input_files(settings.input.inputs)
     folder = output.with_name(f"{output.name}.partial")
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder}, where the unfinished run would lie, is a file: remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / LOCK, blocking=False):
+            manifest = curate_into(folder, settings, files)
+            (folder / "output").replace(output)
+    except Timeout:
+        raise ValueError(f"another run is working in {folder}") from None
+    shutil.rmtree(folder)
+    return manifest
+
+
+def curate_into(folder: Path, settings: Settings, files: list[tuple[int, str]]) -> dict[str, Any]:
+    """Makes `folder/output` and returns its manifest."""
+    started, clock = now(), perf_counter()
     resumed = prepare_folder(folder, settings, fingerprint(settings.input.inputs, files))
     with open_engine(settings) as engine:
         places, seconds = all_shards(settings, engine, files, folder)
@@ -95,8 +112,6 @@ def curate(settings: Settings) -> dict[str, Any]:
     from data_prep.curation.page import write_page
 
     write_page(whole)
-    whole.replace(output)
-    shutil.rmtree(folder)
     return manifest
 
 
@@ -110,28 +125,41 @@ def open_engine(settings: Settings) -> Local:
 
 
 def prepare_folder(folder: Path, settings: Settings, inputs: dict[str, str]) -> bool:
-    """Makes the folder of an unfinished run, or checks that it is of the same run: whether there was one."""
+    """Makes the folder of an unfinished run, or checks that it is of the same run: whether there was one to go on with.
+
+    What a run with other settings has left is removed if it did not finish a shard: it was stopped by a mistake.
+    """
     asked = json.loads(json.dumps({"settings": asdict(settings), "inputs": inputs}))
     for name in ("workers", "engine", "partition_rows"):  # which change nothing
         del asked["settings"]["run"][name]
     path = folder / "run.json"
-    if path.exists():
+    if not path.exists():
+        if {file.name for file in folder.iterdir()} - {LOCK}:
+            raise FileExistsError(f"{folder} is not of an unfinished run: remove it, or choose another --output_dir")
+        write_json(path, asked)
+        return False
+    try:
         before = json.loads(path.read_text())
-        if before != asked:
-            what = [
-                f"{part}.{name}"
-                for part, values in asked["settings"].items()
-                for name, value in values.items()
-                if before["settings"].get(part, {}).get(name) != value
-            ]
-            what += [] if before["inputs"] == inputs else ["the input files"]
-            raise ValueError(
-                f"{folder} is an unfinished run with other settings ({', '.join(what)}): remove it, or choose another "
-                "--output_dir"
-            )
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): remove {folder} and start again") from None
+    if before == asked:
         print(f"resume      the unfinished run in {folder}", flush=True)
         return True
-    folder.mkdir(parents=True, exist_ok=True)
+    if any((folder / "index").glob("*.parquet")):
+        what = [
+            f"{part}.{name}"
+            for part, values in asked["settings"].items()
+            for name, value in values.items()
+            if before["settings"].get(part, {}).get(name) != value
+        ]
+        what += [] if before["inputs"] == inputs else ["the input files"]
+        raise ValueError(
+            f"{folder} is an unfinished run with other settings ({', '.join(what)}): remove it, or choose another "
+            "--output_dir"
+        )
+    for name in ("run.json", *SHARD_TABLES):
+        remove = shutil.rmtree if (folder / name).is_dir() else partial(Path.unlink, missing_ok=True)
+        remove(folder / name)
     write_json(path, asked)
     return False
 

@@ -102,8 +102,7 @@ def open_tools(settings: Settings) -> Tools:
     if settings.difficulty.difficulty == "scorer":
         from data_prep.curation.scorer import Scorer
 
-        if not settings.difficulty.scorer:
-            raise ValueError("--difficulty scorer needs --scorer FOLDER: python -m data_prep.curation.scorer train")
+        assert settings.difficulty.scorer
         scorer = Scorer.load(settings.difficulty.scorer)
     return Tools(
         settings,

@@ -68,6 +68,8 @@ def input_files(inputs: Sequence[InputConfig]) -> list[tuple[int, str]]:
     """(input, file or Hub name) of all inputs, in order. Raises FileNotFoundError, ValueError."""
     files: list[tuple[int, str]] = []
     for number, source in enumerate(inputs):
+        if source.problems and not Path(source.problems).exists():
+            raise FileNotFoundError(f"problems: {source.problems}: no such file (looked in {Path.cwd()})")
         if not is_local(source.path) and source.path != "small-world":
             files.append((number, source.path))
             continue

@@ -147,11 +147,48 @@ def test_tiny_preset_feeds_fine_tuning(tmp_path: Path, run: Run) -> None:
 def test_other_settings_do_not_go_on(raw: tuple[Path, Path], tmp_path: Path, run: Run) -> None:
     config, output = settings(raw, tmp_path, "out")
     partial = output.with_name("out.partial")
-    partial.mkdir()
+    (partial / "index").mkdir(parents=True)
+    (partial / "index" / "00000.parquet").touch()
     (partial / "run.json").write_text(json.dumps({"settings": {"selection": {"size": 5}}, "inputs": {}}))
     error = one_error_line(run(RECIPE, "--config", config, check=False))
     assert "unfinished run with other settings" in error
     assert "selection.size" in error
+
+
+def test_a_mistake_does_not_stand_in_the_way(tmp_path: Path, run: Run) -> None:
+    """What stopped before a shard was finished is no run to go on with; what is not of a run stays."""
+    path = write_jsonl(tmp_path / "x.jsonl", [solved(make(1)[0], "1")])
+    options = ("--inputs", f"{{path: {path}}}", "--output_dir", tmp_path / "out", "--benchmarks")
+    wrong = write_jsonl(tmp_path / "wrong.jsonl", [{"text": "no problem"}])
+    one_error_line(run(RECIPE, *options, f"mine={wrong}", check=False))
+    assert "1 of 1 rows" in run(RECIPE, *options, "small-world").stdout
+
+    theirs = tmp_path / "other.partial" / "notes.txt"
+    theirs.parent.mkdir()
+    theirs.touch()
+    error = one_error_line(run(RECIPE, *options[:2], "--output_dir", tmp_path / "other", check=False))
+    assert "not of an unfinished run" in error
+    assert theirs.exists()
+
+
+def test_one_run_at_a_time(raw: tuple[Path, Path], tmp_path: Path, run: Run) -> None:
+    config, output = settings(raw, tmp_path, "out")
+    first = subprocess.Popen([sys.executable, RECIPE, "--config", str(config)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    while not output.with_name("out.partial").joinpath("run.json").exists():
+        time.sleep(0.01)
+    error = one_error_line(run(RECIPE, "--config", config, check=False))
+    assert "another run is working in" in error
+    assert first.wait() == 0
+
+
+def test_nothing_left_is_a_result_that_says_why(tmp_path: Path, run: Run) -> None:
+    path = write_jsonl(tmp_path / "x.jsonl", [solved(make(1)[0], "1")] * 3)
+    options = ("--inputs", f"{{path: {path}, fields: {{problem: question}}}}", "--output_dir", tmp_path / "out")
+    done = run(RECIPE, *options)
+    assert "0 of 3 rows" in done.stdout
+    assert "read: unusable row (3), most often: no column 'question'; the row has answer," in done.stdout
+    again = run(RECIPE, "--inputs", f"{{path: {tmp_path / 'out'}}}", "--output_dir", tmp_path / "again", check=False)
+    assert "an artefact folder without rows" in one_error_line(again)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +204,11 @@ def test_other_settings_do_not_go_on(raw: tuple[Path, Path], tmp_path: Path, run
         (("--inputs", "{path: x.jsonl}", "--benchmarks", "math501"), "did you mean math500"),
         (("--inputs", "{path: x.jsonl}", "--count_tokens", "exact"), "needs --tokenizer"),
         (("--inputs", "{path: x.jsonl}", "--weights", "{a: -1}"), "0 or more"),
+        (("--inputs", "{path: x.jsonl}", "--weights", "{a: .inf}"), "at most 1000"),
+        (("--inputs", "{path: x.jsonl}", "--size", "0"), "at least 1"),
+        (("--inputs", "{path: x.jsonl}", "--min_difficulty", "5"), "needs --difficulty level or scorer"),
+        (("--inputs", "{path: x.jsonl, join_on: [id]}"), "needs `problems: FILE`"),
+        (("--inputs", "{path: x.jsonl, problems: gone.jsonl}"), "problems: gone.jsonl: no such file"),
         (("--inputs", "{path: x.jsonl}", "--weights", "{hrd: 2}", "--weight_by", "band"), "weight_by band: easy, "),
     ],
 )
