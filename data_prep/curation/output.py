@@ -21,7 +21,7 @@ from data_prep.curation import deciding
 from data_prep.curation.grouping import ints
 from data_prep.curation.local import Local
 from data_prep.curation.rows import EXAMPLES
-from data_prep.curation.settings import OF_RESPONSES, SelectionArguments, Settings
+from data_prep.curation.settings import SelectionArguments, Settings
 from data_prep.curation.tables import Place, located, table_file, write_table
 
 ROWS_PER_FILE = 50_000
@@ -96,14 +96,10 @@ class Summary:
 
     def as_manifest(self, settings: Settings, counts: dict[str, int]) -> dict[str, Any]:
         funnel, left = [{"step": "rows", "left": self.n_rows}], self.n_rows
-        wanted = settings.filter.filters
-        if settings.input.rows == "problems":
-            wanted = [name for name in wanted if name not in OF_RESPONSES]
-        steps = ["read", *wanted, "mislabelled", "select"]
-        for step in steps:
+        for step in ("read", *settings.filters, "mislabelled", "select"):
             dropped = {reason: n for reason, n in sorted(self.reasons.items()) if reason.split(":")[0] == step}
             left -= sum(dropped.values())
-            if dropped or step in wanted:
+            if dropped or step in settings.filters:
                 funnel.append({"step": step, "left": left, "dropped": dropped})
         assert left == self.n_kept, (left, self.n_kept)
         return {

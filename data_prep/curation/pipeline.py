@@ -157,9 +157,8 @@ def prepare_folder(folder: Path, settings: Settings, inputs: dict[str, str]) -> 
             f"{folder} is an unfinished run with other settings ({', '.join(what)}): remove it, or choose another "
             "--output_dir"
         )
-    for name in ("run.json", *SHARD_TABLES):
-        remove = shutil.rmtree if (folder / name).is_dir() else partial(Path.unlink, missing_ok=True)
-        remove(folder / name)
+    for name in SHARD_TABLES:
+        shutil.rmtree(folder / name, ignore_errors=True)
     write_json(path, asked)
     return False
 

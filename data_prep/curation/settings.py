@@ -154,3 +154,10 @@ class Settings:
     difficulty: DifficultyArguments
     selection: SelectionArguments
     run: RunArguments
+
+    @property
+    def filters(self) -> list[str]:
+        """Names of the filters that apply: where problems are wanted, their responses leave nothing out."""
+        if self.input.rows == "samples":
+            return self.filter.filters
+        return [name for name in self.filter.filters if name not in OF_RESPONSES]

@@ -22,7 +22,7 @@ from data_prep.curation.near import band_keys, hash_text, signatures, sketch
 from data_prep.curation.quality import ends_in_loop, foreign_script
 from data_prep.curation.readers import read_candidates
 from data_prep.curation.rows import EXAMPLES, INDEX, MATCHES, PROBLEMS, kept_schema
-from data_prep.curation.settings import OF_RESPONSES, InputConfig, Settings
+from data_prep.curation.settings import InputConfig, Settings
 from data_prep.curation.shards import Shard, folder_of, read_shard
 from data_prep.curation.text import drawing, masked, numbers, tokens
 from data_prep.formats import THINK, is_unclosed
@@ -155,8 +155,8 @@ def curate_shard(shard: Shard, tools: Tools) -> dict[str, pa.Table]:
     lap("format")
     judge(candidates, tools)
     lap("verify")
-    for name in settings.filter.filters:
-        if name not in ROW_CHECKS or (settings.input.rows == "problems" and name in OF_RESPONSES):
+    for name in settings.filters:
+        if name not in ROW_CHECKS:
             continue
         if name == "contamination":
             alive = {id(c.about): c.about for c in candidates if c.reason is None and c.about is not None}
