@@ -6,6 +6,7 @@ Which function answers which question:
     two models (one run each) on the same problems               paired_difference
     a way of training, over its seeds                            mean_over_seeds
     two ways of training, over their seeds                       difference_over_seeds
+    a sum of several, each with a weight                         contrast_over_seeds
     does a study find what it set out to find                    verdict
     how many seeds and problems does that take                   power, smallest_n_seeds, spread_of_pilot
 
@@ -44,6 +45,29 @@ class Estimate:
     high: float
     n: int
     method: str
+
+
+@dataclass(frozen=True)
+class Contrast(Estimate):
+    """An estimate with its interval also at the level that several comparisons need, and what it varies by.
+
+    seeds_sd, problems_sd: standard errors of the estimate, by new seeds (and chance in answers), and by new problems.
+    """
+
+    simultaneous_low: float
+    simultaneous_high: float
+    seeds_sd: float
+    problems_sd: float
+
+    def power(self, effect: float) -> float:
+        """Chance that the simultaneous interval lies on the effect's side of zero, for a true `effect`.
+
+        With the spread that was seen, which a handful of seeds knows roughly. As the error is normal and the half-width
+        taken as it is, it is a little higher than `power` of the module, which averages over what it may come out as.
+        """
+        half = (self.simultaneous_high - self.simultaneous_low) / 2
+        error = hypot(self.seeds_sd, self.problems_sd)
+        return float(stats.norm.cdf((abs(effect) - half) / error)) if error else float(abs(effect) > half)
 
 
 @dataclass(frozen=True)
@@ -144,14 +168,15 @@ def paired_difference(a: Sequence[float] | Array, b: Sequence[float] | Array) ->
     return Estimate(float(differences.mean()), float(low), float(high), differences.size, method)
 
 
-def paired_interval(differences: Array) -> tuple[Array, Array]:
+def paired_interval(differences: Array, level: float = 0.95) -> tuple[Array, Array]:
     """`paired_difference` of differences (..., n_problems)."""
     n = differences.shape[-1]
+    z = Z if level == 0.95 else float(stats.norm.ppf((1 + level) / 2))
     sizes, squares = np.abs(differences).sum(-1), (differences**2).sum(-1)
     weight = 1 / (1 + sizes) ** 2
     typical = (squares + weight) / (sizes + weight)
     centre = differences.sum(-1) / (n + 2)
-    half = Z * np.sqrt(((squares + 2 * typical**2) / (n + 2) - centre**2) / (n + 2))
+    half = z * np.sqrt(((squares + 2 * typical**2) / (n + 2) - centre**2) / (n + 2))
     return np.maximum(-1.0, centre - half), np.minimum(1.0, centre + half)
 
 
@@ -263,8 +288,73 @@ def difference_over_seeds_interval(
     return np.maximum(-1.0, low), np.minimum(1.0, high)
 
 
+def contrast_over_seeds(
+    arms: Sequence[ArrayLike],
+    weights: Sequence[float],
+    *,
+    scale: Literal["points", "log_odds"] = "points",
+    n_comparisons: int = 1,
+    n_draws: int = 1,
+) -> Contrast:
+    """Weighted sum of the scores of several ways of training, over new seeds and new problems of the same kind.
+
+    arms: each (n_seeds, n_problems), the same problems in the same order; an arm of one run is taken as it is, such as
+        the untrained model that others are compared with. weights: (n_arms,), as (1, -1) for a difference, which then
+        is `difference_over_seeds` with sampled problems, or (1, -1, -1, 1) for one of gains.
+    scale: points sums shares; log_odds sums log(p / (1 - p)) of the arms' mean shares p, half an answer added on either
+        side, and its interval is the one of points with each arm weighted by 1 / (p (1 - p)) (delta method). It asks
+        whether odds are multiplied by more, so that an arm near 0 or 1 is not held to have gained less.
+    n_comparisons: claims that are corrected for together; the simultaneous interval is that at 1 - 0.05 / n.
+    n_draws: as for `mean_over_seeds`.
+
+    Raises ValueError where arms and weights do not fit each other, no arm has two seeds, and as
+    `difference_over_seeds` does.
+    """
+    runs = [_shares(f"arms[{i}]", arm, 2) for i, arm in enumerate(arms)]
+    if len(runs) != len(weights) or not runs:
+        raise ValueError(f"{len(runs)} arms and {len(weights)} weights: give one weight for each arm")
+    if len({arm.shape[1] for arm in runs}) > 1 or runs[0].shape[1] < 2:
+        raise ValueError(f"arms have {[arm.shape[1] for arm in runs]} problems: give the same ones, at least two")
+    over_seeds = [i for i, arm in enumerate(runs) if len(arm) > 1]
+    if not over_seeds:
+        raise ValueError("every arm holds one run: a claim about training needs at least two seeds (better five)")
+    n_problems = runs[0].shape[1]
+    shares = [(arm.mean() * arm.size * n_draws + 0.5) / (arm.size * n_draws + 1) for arm in runs]
+    slopes = [1 / (p * (1 - p)) if scale == "log_odds" else 1.0 for p in shares]
+    steep = [w * slope for w, slope in zip(weights, slopes, strict=True)]
+    mean = float(
+        sum(w * (np.log(p / (1 - p)) if scale == "log_odds" else arm.mean())
+            for w, p, arm in zip(weights, shares, runs, strict=True))
+    )  # fmt: skip
+    scaled = [steep[i] * runs[i] for i in over_seeds]
+    least = float(np.sqrt(sum((steep[i] * _least(runs[i], n_draws)) ** 2 for i in over_seeds)))
+    per_problem = np.sum([w * arm.mean(0) for w, arm in zip(steep, runs, strict=True)], axis=0)
+    widest = max(sum(w for w in steep if w > 0), -sum(w for w in steep if w < 0))  # per_problem / widest is in [-1, 1]
+
+    def interval(level: float) -> tuple[float, float]:
+        low, high = paired_interval(per_problem / widest, level)
+        shift = mean - float(per_problem.mean())  # on log odds the middle is not that of the linear sum
+        of_problems = low * widest + shift, high * widest + shift
+        ends = _seeds_interval(scaled, np.asarray(mean), least, of_problems, level)
+        return float(ends[0]), float(ends[1])
+
+    low, high = interval(0.95)
+    variance = sum(float(arm.mean(-1).var(ddof=1)) / len(arm) for arm in scaled)
+    residual = sum(float(_residual_variance(arm)) / arm.size for arm in scaled)
+    of_problems = float(per_problem.var(ddof=1)) / n_problems
+    method = (
+        f"t over {' and '.join(str(len(runs[i])) for i in over_seeds)} seeds and adjusted Wald over {n_problems} "
+        f"sampled problems, squared and added{', delta method' if scale == 'log_odds' else ''}"
+    )
+    return Contrast(
+        mean, low, high, sum(len(runs[i]) for i in over_seeds), method,
+        *interval(1 - 0.05 / n_comparisons),
+        seeds_sd=sqrt(variance), problems_sd=sqrt(max(0.0, of_problems - residual)),
+    )  # fmt: skip
+
+
 def _seeds_interval(
-    arms: list[Array], mean: Array, least: float, per_problem: tuple[Array, Array] | None
+    arms: list[Array], mean: Array, least: float, per_problem: tuple[Array, Array] | None, level: float = 0.95
 ) -> tuple[Array, Array]:
     """Interval about mean (...) from independent arms (..., n_seeds, n_problems), before it is cut to its range.
 
@@ -276,7 +366,7 @@ def _seeds_interval(
     fewest = min(arm.shape[-2] for arm in arms) - 1
     welch = np.where(spent > 0, variance**2 / np.where(spent > 0, spent, 1.0), fewest)
     freedom = np.minimum(welch, len(arms) * fewest)  # n_seeds - 1 for one arm; two equal ones never reach the limit
-    t = stats.t.ppf(0.975, freedom)
+    t = stats.t.ppf((1 + level) / 2, freedom)
     fixed = np.maximum(t * np.sqrt(variance), least)
     if per_problem is None:
         return mean - fixed, mean + fixed

@@ -1,0 +1,258 @@
+"""The plan of a study: what each cell will do, as commands, and what it costs, before anything runs."""
+
+import hashlib
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from data_prep.ablation.cells import cells_of, terms_of, tuning_cells
+from data_prep.ablation.selection import Pool, Selection, read_test_ids
+from data_prep.ablation.settings import Cell, PowerArguments, RunArguments, StudyArguments
+from data_prep.artefacts import hash_path
+from data_prep.config import REPOSITORY
+from data_prep.statistics import Spread, power, smallest_n_seeds
+from data_prep.tokenization import Rules
+
+RECIPES = REPOSITORY / "recipes"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cells with their selections. `tuning`: cells that come first and choose learning rates."""
+
+    study: StudyArguments
+    cells: list[Cell]
+    tuning: list[Cell]
+    selections: dict[str, Selection]  # by the cell's name
+    orders: dict[str, tuple[Cell, np.ndarray]]  # by the data's name: a cell of it, and the rows that it needs at most
+    n_test: int
+    test_hash: str
+    left_out: dict[str, int]
+    pool: Pool
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.study.output_dir)
+
+    @property
+    def everything(self) -> list[Cell]:
+        return [*self.tuning, *self.cells]
+
+    @property
+    def faults(self) -> dict[str, str]:
+        return {name: s.fault for name, s in self.selections.items() if s.fault}
+
+
+def make_plan(study: StudyArguments, workers: int) -> Plan:
+    """Reads the samples, counts their tokens and selects for every cell. Raises ValueError, FileNotFoundError."""
+    from datasets import disable_progress_bars
+
+    cells = cells_of(study)
+    for question in study.questions:
+        terms_of(question, study, cells)  # refuses what no cell answers
+    tuning = tuning_cells(study, cells) if study.tune_lr else []
+    n_problems = evaluate_settings(study).get("n_problems")
+    test_ids, dev_ids = read_test_ids(study.test, n_problems), read_test_ids(study.dev, n_problems)
+    test_hash = hashlib.sha256(json.dumps([sorted(test_ids), sorted(dev_ids)]).encode()).hexdigest()
+    if not sys.stderr.isatty():  # a log is no place for the bars of `datasets`, which do not look
+        disable_progress_bars()
+    pool = Pool(study)
+    rules = rules_of(study)
+    trained = [cell for cell in [*tuning, *cells] if cell.size]
+    for model, response in dict.fromkeys((cell.model, cell.response) for cell in trained):
+        pool.count_tokens(model, response, load_tokenizer(model), rules, workers)
+    selections: dict[str, Selection] = {}
+    orders: dict[str, tuple[Cell, np.ndarray]] = {}
+    known: dict[str, np.ndarray] = {}
+    for cell in trained:
+        if cell.data not in known:
+            known[cell.data] = pool.order(cell)
+        selection = pool.select(cell, known[cell.data], study.budget, test_ids | dev_ids)
+        selections[cell.name] = selection
+        if not selection.fault:
+            longest = max(selection.n_rows, len(orders[cell.data][1]) if cell.data in orders else 0)
+            orders[cell.data] = (cell, known[cell.data][:longest])
+    return Plan(study, cells, tuning, selections, orders, len(test_ids), test_hash, dict(pool.left_out), pool)
+
+
+def load_tokenizer(model: str) -> Any:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    if tokenizer.chat_template is None:
+        raise ValueError(f"{model}: no chat template: save the model with one")
+    return tokenizer
+
+
+def rules_of(study: StudyArguments) -> Rules:
+    """What the SFT of every cell does with samples that it cannot use: they are left out here, before the budget."""
+    settings = sft_settings(study)
+    if settings.get("chat_template_path") or settings.get("added_tokens"):
+        raise ValueError("chat_template_path and added_tokens change what is counted: save them with the model instead")
+    return Rules(settings.get("max_length", 16384), unclosed_thought=settings.get("unclosed_thought", "drop"),
+                 fully_masked="drop", bad_row="drop")  # fmt: skip
+
+
+def sft_settings(study: StudyArguments) -> dict[str, Any]:
+    from_file = yaml.safe_load(Path(study.sft).read_text()) if study.sft else {}
+    return {**from_file, **study.sft_options}
+
+
+def evaluate_settings(study: StudyArguments) -> dict[str, Any]:
+    from_file = yaml.safe_load(Path(study.evaluate).read_text()) if study.evaluate else {}
+    return {**from_file, **study.evaluate_options}
+
+
+# --- Commands
+
+
+def train_command(plan: Plan, cell: Cell, run: RunArguments, learning_rate: float | None) -> list[str]:
+    """Arguments of Python, or of `accelerate launch`, that train the cell."""
+    arguments = [str(RECIPES / "sft_longcot.py")]
+    if run.accelerate_config:
+        n = ["--num_processes", str(run.gpus_per_cell)]
+        arguments = ["-m", "accelerate.commands.launch", "--config_file", run.accelerate_config, *n, *arguments]
+    arguments += ["--config", plan.study.sft] if plan.study.sft else []
+    selection = plan.selections[cell.name]
+    options: dict[str, Any] = {
+        **plan.study.sft_options,
+        "model_name_or_path": cell.model,
+        "datasets": f"{{path: {plan.folder / 'data' / cell.data}, n_rows: {selection.n_rows}}}",
+        "output_dir": plan.folder / "cells" / cell.name / "model",
+        "seed": cell.seed,
+        "num_train_epochs": f"{cell.epochs:g}",
+    }
+    if learning_rate is not None:
+        options["learning_rate"] = f"{learning_rate:g}"
+    if cell.random_init:
+        options["random_init"] = True
+    return arguments + as_flags(options)
+
+
+def evaluate_command(plan: Plan, cell: Cell) -> list[str]:
+    study, folder = plan.study, plan.folder / "cells" / cell.name
+    options = {
+        **study.evaluate_options,
+        "model_name_or_path": folder / "model" if cell.size else cell.model,
+        "benchmarks": study.dev if cell in plan.tuning else study.test,
+        "group_by": study.group_by,
+        "output_dir": folder / "evaluation",
+    }
+    config = ["--config", study.evaluate] if study.evaluate else []
+    return [str(RECIPES / "evaluate.py"), *config, *as_flags(options)]
+
+
+def as_flags(options: Mapping[str, Any]) -> list[str]:
+    flags = []
+    for name, value in options.items():
+        values = value if isinstance(value, list) else [value]
+        text = [json.dumps(v) if isinstance(v, dict | bool) or v is None else str(v) for v in values]
+        flags += [f"--{name}", *text]
+    return flags
+
+
+def as_shell(command: Sequence[str]) -> str:
+    """A command as one would type it from the repository's folder."""
+    words = [word.removeprefix(f"{REPOSITORY}/") for word in command]
+    if words[:2] == ["-m", "accelerate.commands.launch"]:
+        return f"accelerate launch {shlex.join(words[2:])}"
+    return f"python {shlex.join(words)}"
+
+
+def key_of(cell: Cell, plan: Plan) -> str:
+    """Hash of all that decides a cell's result: a folder with another one is not taken for it. Paths are not in it."""
+    selection = plan.selections.get(cell.name)
+    study = plan.study
+    deciding = [
+        {**cell.as_dict(), "model": model_hash(cell.model)},
+        selection and asdict(selection),
+        plan.pool.hash,
+        plan.test_hash,
+        [study.budget, study.group_by, study.tune_lr, sft_settings(study)],
+        evaluate_settings(study),
+    ]
+    return hashlib.sha256(json.dumps(deciding, default=str, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def model_hash(model: str) -> str:
+    """Hash of a model folder's weights and settings, or the Hub name."""
+    if not Path(model).is_dir():
+        return model
+    files = sorted([*Path(model).glob("*.safetensors"), *Path(model).glob("*.json")])
+    return hashlib.sha256("".join(f"{file.name} {hash_path(file)}\n" for file in files).encode()).hexdigest()
+
+
+# --- Cost
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Tokens to train on and to generate, and hours, for cells that run `at_once` side by side."""
+
+    n_cells: int
+    trained: int
+    generated: int
+    hours: float
+    at_once: int
+
+
+def cost_of(
+    plan: Plan, cells: Sequence[Cell], throughput: float, evaluate_throughput: float, response_tokens: int, at_once: int
+) -> Cost:
+    """What the cells cost at these tokens a second (of one cell)."""
+    trained = round(sum(plan.selections[c.name].tokens * c.epochs for c in cells if c.size))
+    generated = plan.n_test * response_tokens * len(cells)
+    seconds = trained / throughput + generated / evaluate_throughput
+    return Cost(len(cells), trained, generated, seconds / 3600 / min(at_once, max(1, len(cells))), at_once)
+
+
+def probe_cell(plan: Plan) -> Cell | None:
+    """The cheapest cell that can be trained: by it the throughput is measured."""
+    able = [cell for cell in plan.cells if cell.size and not plan.selections[cell.name].fault]
+    return min(able, key=lambda cell: (cell.size, cell.name)) if able else None
+
+
+def power_lines(plan: Plan, expected: PowerArguments) -> list[str]:
+    """What differences of two ways of training the grid can see, by the spread that is expected."""
+    spread = Spread(expected.seed_sd, expected.interaction_sd, expected.residual_sd)
+    lines = []
+    for question in plan.study.questions:
+        if question.scale != "points":
+            continue
+        terms = terms_of(question, plan.study, plan.cells)
+        n_seeds = min((len(cells) for _, cells in terms if cells[0].size), default=0)
+        if n_seeds < 2:
+            lines.append(f"{question.name:28} one seed: no claim about training; give at least two, better five")
+            continue
+        effect = abs(question.smallest_effect)
+        chance = power(effect, n_seeds, plan.n_test, spread, problems="sampled")
+        wanted = smallest_n_seeds(effect, plan.n_test, spread, problems="sampled")
+        needed = f"80 % takes {wanted}" if wanted else f"80 % takes more than {plan.n_test:,} problems"
+        lines.append(f"{question.name:28} {effect:g} points, {n_seeds} seeds: {chance:4.0%} ({needed})")
+    return lines
+
+
+def resolved(study: StudyArguments) -> StudyArguments:
+    """The study with models and files of the repository found from other folders too."""
+
+    def find(path: str) -> str:
+        return str(REPOSITORY / path) if not Path(path).exists() and (REPOSITORY / path).exists() else path
+
+    grids = [replace(grid, models=[find(model) for model in grid.models]) for grid in study.grids]
+    questions = [
+        replace(q, terms=[{**t, "model": find(t["model"])} if "model" in t else t for t in q.terms])
+        for q in study.questions
+    ]
+    return replace(
+        study, grids=grids, questions=questions, model_name_or_path=find(study.model_name_or_path),
+        sft=find(study.sft) if study.sft else None, evaluate=find(study.evaluate) if study.evaluate else None,
+    )  # fmt: skip
