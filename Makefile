@@ -12,10 +12,10 @@ OFFLINE := HF_HUB_OFFLINE=1
 PYTEST := $(OFFLINE) OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all lint format bench clean
+.PHONY: help quickstart study-difficulty test test-all lint format bench clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -23,6 +23,12 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 .venv: $(VENV)/installed  ## create or update the virtual environment (the other targets do it themselves)
+
+SETTING ?= decide
+study-difficulty: $(VENV)/installed  ## how many samples, how hard: the study of the small world (SETTING=smoke: minutes)
+	$(OFFLINE) $(BIN)/python -m data_prep.small_world.study --output_dir outputs/study
+	$(OFFLINE) $(BIN)/python recipes/ablate.py \
+		--config recipes/configs/tiny/ablate_difficulty$(if $(filter smoke,$(SETTING)),_smoke).yaml
 
 quickstart: $(VENV)/installed  ## from problems to a reasoner on the small world, on a CPU
 	$(OFFLINE) $(BIN)/python recipes/quickstart.py

@@ -37,11 +37,12 @@ def main() -> None:
 def ablate(study: StudyArguments, run: RunArguments, expected: PowerArguments) -> None:
     from data_prep.ablation.analysis import analyse
     from data_prep.ablation.cells import check
-    from data_prep.ablation.plan import make_plan, resolved
+    from data_prep.ablation.plan import make_plan, resolved, write_settings
     from data_prep.ablation.report import write_report
     from data_prep.ablation.running import Runner, devices, run_cells
     from data_prep.ablation.study import (
         check_cost,
+        check_only,
         fix_questions,
         print_commands,
         print_plan,
@@ -55,9 +56,14 @@ def ablate(study: StudyArguments, run: RunArguments, expected: PowerArguments) -
     study = resolved(study)
     check(study, run)
     places = devices(run)
-    plan = make_plan(study, len(places))
+    plan = make_plan(study, len(places), may_estimate=run.dry_run)
     print_plan(plan, expected)
-    with study_folder(plan.folder, needed=not run.dry_run):
+    if run.report_only:
+        write_report(plan, analyse(plan))
+        return
+    check_only(plan, run.only)
+    with study_folder(plan.folder, alone=not (run.dry_run or run.only)):
+        write_settings(plan)
         runner = Runner(run, len(places), PRELOAD)
         check_cost(plan, run, runner, places)
         if run.dry_run:
@@ -70,10 +76,9 @@ def ablate(study: StudyArguments, run: RunArguments, expected: PowerArguments) -
             return
 
         # The cells: those that choose learning rates, then all others.
-        run_cells(plan, [c for c in plan.tuning if not run.only or c.name in run.only], run, runner, places)
-        rates = tuned_rates(plan)
-        cells = [cell for cell in plan.cells if not run.only or cell.name in run.only]
-        run_cells(plan, cells, run, runner, places, rates)
+        tuning, cells = ([c for c in some if not run.only or c.name in run.only] for some in (plan.tuning, plan.cells))
+        run_cells(plan, tuning, run, runner, places)
+        run_cells(plan, cells, run, runner, places, tuned_rates(plan) if cells else {})
 
         # What they say.
         if not run.only:

@@ -22,6 +22,10 @@ from data_prep.statistics import Spread, power, smallest_n_seeds
 from data_prep.tokenization import Rules
 
 RECIPES = REPOSITORY / "recipes"
+SFT, EVALUATE = "sft.yaml", "evaluate.yaml"
+# What a YAML file of sft_longcot.py may say, and each cell says for itself.
+OF_A_CELL = ("dataset_name", "dataset_config", "dataset_train_split", "datasets", "model_name_or_path", "output_dir",
+             "seed", "num_train_epochs", "random_init")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,12 @@ class Plan:
         return {name: s.fault for name, s in self.selections.items() if s.fault}
 
 
-def make_plan(study: StudyArguments, workers: int) -> Plan:
-    """Reads the samples, counts their tokens and selects for every cell. Raises ValueError, FileNotFoundError."""
+def make_plan(study: StudyArguments, workers: int, may_estimate: bool = False) -> Plan:
+    """Reads the samples, counts their tokens and selects for every cell.
+
+    `may_estimate`: where a tokenizer cannot be loaded, estimate tokens from characters, and say so.
+    Raises ValueError, FileNotFoundError, OSError.
+    """
     from datasets import disable_progress_bars
 
     cells = cells_of(study)
@@ -68,7 +76,15 @@ def make_plan(study: StudyArguments, workers: int) -> Plan:
     rules = rules_of(study)
     trained = [cell for cell in [*tuning, *cells] if cell.size]
     for model, response in dict.fromkeys((cell.model, cell.response) for cell in trained):
-        pool.count_tokens(model, response, load_tokenizer(model), rules, workers)
+        try:
+            tokenizer = load_tokenizer(model)
+        except OSError as error:
+            if not may_estimate:
+                raise ValueError(f"{model}: no tokenizer here, and the Hub gave none: {error}") from None
+            print(f"note       {model}: no tokenizer here: tokens are estimated from characters", flush=True)
+            pool.estimate_tokens(model, response)
+            continue
+        pool.count_tokens(model, response, tokenizer, rules, workers)
     selections: dict[str, Selection] = {}
     orders: dict[str, tuple[Cell, np.ndarray]] = {}
     known: dict[str, np.ndarray] = {}
@@ -120,10 +136,9 @@ def train_command(plan: Plan, cell: Cell, run: RunArguments, learning_rate: floa
     if run.accelerate_config:
         n = ["--num_processes", str(run.gpus_per_cell)]
         arguments = ["-m", "accelerate.commands.launch", "--config_file", run.accelerate_config, *n, *arguments]
-    arguments += ["--config", plan.study.sft] if plan.study.sft else []
     selection = plan.selections[cell.name]
     options: dict[str, Any] = {
-        **plan.study.sft_options,
+        "config": plan.folder / SFT,
         "model_name_or_path": cell.model,
         "datasets": f"{{path: {plan.folder / 'data' / cell.data}, n_rows: {selection.n_rows}}}",
         "output_dir": plan.folder / "cells" / cell.name / "model",
@@ -140,14 +155,21 @@ def train_command(plan: Plan, cell: Cell, run: RunArguments, learning_rate: floa
 def evaluate_command(plan: Plan, cell: Cell) -> list[str]:
     study, folder = plan.study, plan.folder / "cells" / cell.name
     options = {
-        **study.evaluate_options,
+        "config": plan.folder / EVALUATE,
         "model_name_or_path": folder / "model" if cell.size else cell.model,
         "benchmarks": study.dev if cell in plan.tuning else study.test,
         "group_by": study.group_by,
         "output_dir": folder / "evaluation",
     }
-    config = ["--config", study.evaluate] if study.evaluate else []
-    return [str(RECIPES / "evaluate.py"), *config, *as_flags(options)]
+    return [str(RECIPES / "evaluate.py"), *as_flags(options)]
+
+
+def write_settings(plan: Plan) -> None:
+    """Writes what all cells have in common as the two YAML files that their commands name."""
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    sft = {name: value for name, value in sft_settings(plan.study).items() if name not in OF_A_CELL}
+    for name, settings in ((SFT, sft), (EVALUATE, evaluate_settings(plan.study))):
+        (plan.folder / name).write_text(yaml.safe_dump(settings, sort_keys=False))
 
 
 def as_flags(options: Mapping[str, Any]) -> list[str]:

@@ -131,6 +131,8 @@ def run_cell(plan: Plan, cell: Cell, runner: Runner, device: str, learning_rate:
             selection = plan.selections[cell.name]
             if selection.fault:
                 raise CellFailed(selection.fault)
+            if plan.tuning and learning_rate is None:
+                raise CellFailed("no learning rate: no tuning cell of its model and size ran to its end")
             train(plan, cell, runner, device, learning_rate, record)
         record["seconds_training"] = round(monotonic() - clock, 1)
         evaluation = folder / "evaluation"

@@ -23,6 +23,7 @@ from data_prep.benchmarks import find_benchmarks, read_benchmark
 from data_prep.config import nearest
 from data_prep.formats import END_THINK, THINK
 from data_prep.rows import SCHEMAS
+from data_prep.small_world.samples import small_world_folder
 from data_prep.sources import find_files
 from data_prep.tokenization import Rules, tokenize
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 LENGTH_BINS = 20  # of equally many samples each, within which bands are matched
 UNKNOWN = "no band"
+N_SMALL_WORLD = 6000  # samples, where `small-world` is asked for
+CHARACTERS_PER_TOKEN = 3.2  # of Long-CoT mathematics, where only an estimate can be had
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ class Pool:
     def __init__(self, study: StudyArguments):
         from datasets import Dataset
 
-        folder = Path(study.samples)
+        small = study.samples == "small-world"
+        folder = small_world_folder("train", N_SMALL_WORLD) if small else Path(study.samples)
         manifest = read_manifest(folder) if folder.is_dir() else None
         if manifest is None or manifest.get("kind") != "sample":
             raise ValueError(f"samples: {folder}: no artefact folder of samples (see recipes/curate.py)")
@@ -83,6 +87,7 @@ class Pool:
         self.rows = Dataset.from_parquet(files, cache_dir=str(cache_folder() / "datasets"))
         self.hash = hash_path(folder)
         self.left_out: Counter[str] = Counter()
+        self.rates: dict[str, dict[str, float]] = {}  # pass rates of this model, where they are given
         self.lengths: dict[tuple[str, Response], tuple[np.ndarray, np.ndarray]] = {}
         self.ids = np.array(self.rows["problem_id"][:], dtype=object)
         self.band = self.bands(study)
@@ -92,6 +97,7 @@ class Pool:
         """Band of each row, from the pass rates of this model where they are given, else as curated."""
         if study.pass_rates is not None:
             rates = pass_rates(study.pass_rates)
+            self.rates[label(study.model_name_or_path)] = rates
             found = [UNKNOWN if i not in rates else band_of(rates[i], study.bands) for i in self.ids]
             self.left_out[f"no pass rate in {study.pass_rates}"] = found.count(UNKNOWN)
         elif "band" in self.rows.column_names:
@@ -119,6 +125,13 @@ class Pool:
         for reason, n in Counter(table["reason"][:]).items():
             if reason:
                 self.left_out[f"{reason} ({label(model)}, {response})"] = n
+
+    def estimate_tokens(self, model: str, response: Response) -> None:
+        """The same by the number of characters, for a plan where the model's tokenizer is not at hand."""
+        table = self.rows.map(
+            partial(estimate_row, response=response), remove_columns=self.rows.column_names, desc="characters"
+        )
+        self.lengths[model, response] = (np.array(table["tokens"][:]), np.array(table["trained"][:]))
 
     def order(self, cell: Cell) -> np.ndarray:
         """Row numbers in the order of which cells of this data train on a beginning."""
@@ -205,6 +218,12 @@ def count_row(
         return {"tokens": 0, "trained": 0, "reason": "no thought with an answer behind it"}
     _, _, tally = tokenize([("", {**row, "messages": messages})], tokenizer, rules)
     return {"tokens": tally.tokens, "trained": tally.trained_tokens, "reason": next(iter(tally.dropped), "")}
+
+
+def estimate_row(row: Mapping[str, Any], response: Response) -> dict[str, int]:
+    messages = variant(row, response) or []
+    lengths = [round(len(message["content"]) / CHARACTERS_PER_TOKEN) for message in messages]
+    return {"tokens": sum(lengths), "trained": lengths[-1] if lengths else 0}
 
 
 def pass_rates(folder: str) -> dict[str, float]:

@@ -65,7 +65,9 @@ class QuestionConfig:
 
 @dataclass
 class StudyArguments:
-    samples: str = field(metadata={"help": "artefact folder of samples with difficulty, as curate.py makes it"})
+    samples: str = field(
+        metadata={"help": "artefact folder of samples with difficulty, as curate.py makes it; small-world"}
+    )
     test: list[str] = field(metadata={"help": "benchmarks, as for evaluate.py: names, files, folders, name=path"})
     model_name_or_path: str = field(metadata={"help": "the base of every cell that names no other"})
     grids: list[GridConfig] = field(metadata={"help": "blocks of cells (YAML)"})
@@ -109,7 +111,13 @@ class RunArguments:
     keep_models: bool = field(default=False, metadata={"help": "keep the weights of each cell"})
     retry_failed: bool = field(default=False, metadata={"help": "run cells again that have failed"})
     only: list[str] = field(default_factory=list, metadata={"help": "run only these cells, by their names"})
-    dry_run: bool = field(default=False, metadata={"help": "print plan, cost and commands; run nothing"})
+    report_only: bool = field(
+        default=False, metadata={"help": "run nothing: the report of the cells that are finished"}
+    )
+    dry_run: bool = field(
+        default=False,
+        metadata={"help": "print plan, cost and commands (with their YAML files in output_dir); run nothing"},
+    )
     launcher: Literal["local", "slurm"] = field(
         default="local", metadata={"help": "slurm: write a job array for sbatch instead of running"}
     )

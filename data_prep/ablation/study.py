@@ -24,24 +24,32 @@ from data_prep.ablation.plan import (
 from data_prep.ablation.running import Runner, read_cell, run_cells
 from data_prep.ablation.settings import Cell, PowerArguments, RunArguments
 from data_prep.artefacts import MANIFEST, hash_path, library_versions, now, read_manifest, write_json
-from data_prep.config import REPOSITORY
+from data_prep.config import REPOSITORY, nearest
 from data_prep.small_world import VERSION
 
 Rates = Mapping[tuple[str, int, bool], float]
 
 
 @contextmanager
-def study_folder(folder: Path, needed: bool) -> Iterator[None]:
-    """Holds the folder for this run (if one is `needed`). Raises FileExistsError where another run has it."""
-    if not needed:
+def study_folder(folder: Path, alone: bool) -> Iterator[None]:
+    """Makes the folder and, if this run needs it `alone`, holds it. Raises FileExistsError where another run has it."""
+    (folder / "cells").mkdir(parents=True, exist_ok=True)
+    if not alone:
         yield
         return
-    (folder / "cells").mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", blocking=False):
             yield
     except Timeout:
         raise FileExistsError(f"{folder}: another run is working here: wait for it or choose another one") from None
+
+
+def check_only(plan: Plan, names: Sequence[str]) -> None:
+    """Raises ValueError for a name that no cell has."""
+    known = [cell.name for cell in plan.everything]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"--only {name}: no such cell{nearest(name, known)}; --dry_run true lists them")
 
 
 def print_plan(plan: Plan, expected: PowerArguments) -> None:
@@ -155,7 +163,7 @@ def write_data(plan: Plan, cells: Sequence[Cell] | None = None) -> None:
 
 
 def tuned_rates(plan: Plan) -> dict[tuple[str, int, bool], float]:
-    """For each model and size the learning rate with the best accuracy on dev, printed. Raises ValueError if none."""
+    """For each model and size the learning rate with the best accuracy on dev, printed; none where none ran to its end."""
     found: dict[tuple[str, int, bool], list[tuple[float, float]]] = {}
     for cell in plan.tuning:
         record = read_cell(plan, cell)
@@ -165,7 +173,8 @@ def tuned_rates(plan: Plan) -> dict[tuple[str, int, bool], float]:
     best = {}
     for (model, size, random_init), scores in found.items():
         if not scores:
-            raise ValueError(f"no learning rate for {model} at size {size:,} ran to its end: see its cells' faults")
+            print(f"tuned      {model}, size {size:,}: no learning rate ran to its end", flush=True)
+            continue
         accuracy, rate = max(scores)
         best[model, size, random_init] = -rate
         print(f"tuned      {model}, size {size:,}: learning rate {-rate:g} ({100 * accuracy:.1f} % on dev)", flush=True)

@@ -12,6 +12,7 @@ from tests.recipes.conftest import ROOT, Run
 CONFIGS = sorted((ROOT / "recipes" / "configs").rglob("*.yaml"))
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.py"))
 OWN = {
+    "ablate": ["StudyArguments", "RunArguments", "PowerArguments"],
     "sft_longcot": ["DataArguments"],
     "curate": [
         "InputArguments",
