@@ -163,7 +163,7 @@ def write_data(plan: Plan, cells: Sequence[Cell] | None = None) -> None:
 
 
 def tuned_rates(plan: Plan) -> dict[tuple[str, int, bool], float]:
-    """For each model and size the learning rate with the best accuracy on dev, printed; none where none ran to its end."""
+    """For each model and size the learning rate that is best on dev, printed; none where none ran to its end."""
     found: dict[tuple[str, int, bool], list[tuple[float, float]]] = {}
     for cell in plan.tuning:
         record = read_cell(plan, cell)

@@ -145,7 +145,8 @@ def test_a_cell_that_cannot_run_is_marked_and_the_rest_goes_on(
     run: Run, study: dict[str, Any], samples: Path, tmp_path: Path
 ) -> None:
     rows = [row for block in open_blocks(DatasetConfig(str(samples))) for _, row in read_block(block)]
-    leaked = next(row for row in rows if row["band"] == "hard")
+    hard = [row for row in rows if row["band"] == "hard"]
+    leaked = min(hard, key=lambda row: len(row["messages"][1]["content"]))  # others are over-long and left out
     test, dev = tmp_path / "test.jsonl", tmp_path / "dev.jsonl"
     problems = [{"problem": f"What is {i} + 1?", "answer": i + 1, "band": "a"} for i in range(8)]
     test.write_text("".join(f"{json.dumps(row)}\n" for row in problems))
