@@ -40,7 +40,8 @@ CHARACTERS_PER_TOKEN = 3.2  # of Long-CoT mathematics, where only an estimate ca
 class Selection:
     """What a cell trains on, or why it cannot.
 
-    n_rows: rows of the cell's data. tokens: of those rows, once; trained_tokens: that carry the loss.
+    n_rows: rows of the cell's data. tokens: of those rows, once; trained_tokens: that carry the loss. Where there are
+    too few samples, n_rows and tokens are what would be needed, by the mean of those that there are.
     """
 
     n_rows: int = 0
@@ -173,15 +174,16 @@ class Pool:
         if budget == "samples":
             n_rows = round(wanted)
             if n_rows > len(order):
-                return Selection(
-                    fault=f"band {cell.band} has too few samples: {len(order):,} fit, {n_rows:,} are wanted"
-                )
+                mean = float(tokens.mean()) if len(order) else 0.0
+                fault = f"band {cell.band} has too few samples: {len(order):,} fit, {n_rows:,} are wanted"
+                return Selection(n_rows, tokens=round(mean * n_rows), fault=fault)
         else:
             total = np.cumsum(tokens)
             n_rows = int(np.searchsorted(total, wanted, side="right"))
             if n_rows == len(order) and (not n_rows or total[-1] < wanted):
                 have = int(total[-1]) if n_rows else 0
-                return Selection(fault=f"band {cell.band} has too few tokens: {have:,} fit, {wanted:,.0f} are wanted")
+                fault = f"band {cell.band} has too few tokens: {have:,} fit, {wanted:,.0f} are wanted"
+                return Selection(round(n_rows * wanted / have) if have else 0, tokens=round(wanted), fault=fault)
         if not n_rows:
             return Selection(fault=f"{wanted:,.0f} {budget} are less than one sample")
         ids = list(self.ids[order[:n_rows]])

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +27,7 @@ from data_prep.artefacts import MANIFEST, hash_path, library_versions, now, read
 from data_prep.config import REPOSITORY, nearest
 from data_prep.small_world import VERSION
 
-Rates = Mapping[tuple[str, int, bool], float]
+FAULTS_SHOWN = 16  # kinds of cells that cannot run, on the terminal
 
 
 @contextmanager
@@ -62,8 +62,14 @@ def print_plan(plan: Plan, expected: PowerArguments) -> None:
     print(f"test       {plan.n_test:,} problems of {', '.join(study.test)}")
     tuning = f", {len(plan.tuning):,} more that choose learning rates" if plan.tuning else ""
     print(f"cells      {len(cells):,}, of which {len(trained):,} train{tuning}")
-    for name, fault in plan.faults.items():
-        print(f"left out   {name}: {fault}")
+    faults: dict[str, list[str]] = {}  # by the cell but for its seed: too few is too few with any seed
+    for cell in plan.everything:
+        if fault := plan.faults.get(cell.name):
+            faults.setdefault(f"{cell.band}, {cell.size:,}, {cell.response}, {cell.matched}", []).append(fault)
+    for same in list(faults.values())[:FAULTS_SHOWN]:
+        print(f"left out   {len(same)} cells: {same[0]}")
+    if len(faults) > FAULTS_SHOWN:
+        print(f"left out   {sum(map(len, list(faults.values())[FAULTS_SHOWN:])):,} more, with the faults of their like")
     if study.questions:
         print(
             f"power      chance to see the smallest effect of interest, with {expected.seed_sd:g} points between seeds"
@@ -81,12 +87,12 @@ def check_cost(plan: Plan, run: RunArguments, runner: Runner, places: Sequence[s
     `probe` or `max_hours` asks for a number.
     """
     cell = probe_cell(plan)
-    if cell is None:
+    if cell is None and not run.dry_run:
         raise ValueError(
             "no cell can be trained: " + next(iter(plan.faults.values()), "the grids have no size above 0")
         )
     given = run.throughput and run.evaluate_throughput
-    if not given and (run.probe or run.max_hours):
+    if cell is not None and not given and (run.probe or (run.max_hours and not run.dry_run)):
         if not run.dry_run:
             fix_questions(plan)
         write_data(plan, [cell])
@@ -99,7 +105,8 @@ def check_cost(plan: Plan, run: RunArguments, runner: Runner, places: Sequence[s
     lengths = [r["response_tokens"] for r in records if r["size"]]
     response_tokens = round(sum(lengths) / len(lengths)) if lengths else run.response_tokens
     finished = {record["name"] for record in records}
-    left = [c for c in plan.everything if c.name not in finished and c.name not in plan.faults]
+    # A plan is for all cells, also those whose samples are still to be found.
+    left = [c for c in plan.everything if c.name not in finished and (run.dry_run or c.name not in plan.faults)]
     cost = cost_of(plan, left, throughput or 1, evaluate_throughput or 1, response_tokens, len(places))
     text = (
         f"cost       {cost.n_cells:,} cells to run: {cost.trained:,} tokens to train on, {cost.generated:,} to generate"
@@ -184,12 +191,9 @@ def tuned_rates(plan: Plan) -> dict[tuple[str, int, bool], float]:
 def print_commands(plan: Plan, run: RunArguments) -> None:
     """The commands of every cell, as one would type them. Learning rates that are still to be tuned say so."""
     for cell in plan.everything:
-        if cell.name in plan.faults:
-            continue
         n = plan.selections[cell.name] if cell.size else None
-        print(
-            f"\n# {cell.name}" + (f": {n.n_rows:,} samples, {n.tokens:,} tokens, {cell.epochs:g} epochs" if n else "")
-        )
+        size = f": {n.n_rows:,} samples, {n.tokens:,} tokens, {cell.epochs:g} epochs" if n else ""
+        print(f"\n# {cell.name}{size}" + (f"\n# not yet: {n.fault}" if n and n.fault else ""))
         if cell.size:
             rate = "  # + --learning_rate, as tuned" if plan.tuning and cell.learning_rate is None else ""
             print(as_shell(train_command(plan, cell, run, cell.learning_rate)) + rate)
