@@ -335,7 +335,9 @@ def contrast_over_seeds(
         low, high = paired_interval(per_problem / widest, level)
         shift = mean - float(per_problem.mean())  # on log odds the middle is not that of the linear sum
         of_problems = low * widest + shift, high * widest + shift
-        ends = _seeds_interval(scaled, np.asarray(mean), least, of_problems, level)
+        ends = np.array(_seeds_interval(scaled, np.asarray(mean), least, of_problems, level))
+        if scale == "points":  # more than all is none
+            ends = np.clip(ends, sum(w for w in steep if w < 0), sum(w for w in steep if w > 0))
         return float(ends[0]), float(ends[1])
 
     low, high = interval(0.95)

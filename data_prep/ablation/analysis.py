@@ -17,6 +17,7 @@ from data_prep.ablation.cells import terms_of
 from data_prep.ablation.plan import Plan
 from data_prep.ablation.settings import Cell, QuestionConfig, label
 from data_prep.ablation.study import cells_table
+from data_prep.bands import BANDS
 from data_prep.statistics import (
     Estimate,
     contrast_over_seeds,
@@ -66,8 +67,7 @@ class Scores:
 
     @property
     def groups(self) -> list[str]:
-        order = list(dict.fromkeys(self.group))
-        return ["all", *(group for group in order if group != "all")]
+        return ["all", *sorted(set(self.group) - {"all"}, key=by_difficulty)]
 
     def of(self, cells: Sequence[Cell], groups: Sequence[str]) -> np.ndarray:
         """(n finished cells, n_problems) of the problems of these groups (none, or `all`: of all)."""
@@ -107,6 +107,16 @@ def analyse(plan: Plan) -> Analysis:
         groups,
         {"all": len(scores.group), **{group: sizes[group] for group in groups[1:]}},
     )
+
+
+def by_difficulty(group: str) -> tuple[float, str]:
+    """Bands from easy to hard, levels as numbers, then what is left by name."""
+    if group in BANDS:
+        return BANDS.index(group), ""
+    try:
+        return float(group), group
+    except ValueError:
+        return float("inf"), group
 
 
 def way_of(cell: Cell) -> Cell:

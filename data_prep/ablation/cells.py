@@ -36,6 +36,8 @@ def check(study: StudyArguments, run: RunArguments) -> None:
             raise ValueError(f"sft_options.{option}: it is set for each cell: use {setting}")
     if run.gpus_per_cell > 1 and not run.accelerate_config:
         raise ValueError(f"gpus_per_cell {run.gpus_per_cell}: say how they work together with --accelerate_config")
+    if run.serve is not None and not ("{model}" in run.serve and "{port}" in run.serve):
+        raise ValueError(f"serve {run.serve!r}: a command with {{model}} and {{port}} where they belong")
     for name in ("cells_at_once", "gpus_per_cell", "throughput", "evaluate_throughput", "max_hours"):
         value = getattr(run, name)
         if value is not None and value <= 0:

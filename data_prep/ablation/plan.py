@@ -152,11 +152,17 @@ def train_command(plan: Plan, cell: Cell, run: RunArguments, learning_rate: floa
     return arguments + as_flags(options)
 
 
-def evaluate_command(plan: Plan, cell: Cell) -> list[str]:
+def evaluated_model(plan: Plan, cell: Cell) -> str:
+    return str(plan.folder / "cells" / cell.name / "model") if cell.size else cell.model
+
+
+def evaluate_command(plan: Plan, cell: Cell, server: str | None = None) -> list[str]:
+    """Arguments of Python that measure the cell, with the model behind a server if there is one."""
     study, folder = plan.study, plan.folder / "cells" / cell.name
     options = {
         "config": plan.folder / EVALUATE,
-        "model_name_or_path": folder / "model" if cell.size else cell.model,
+        "model_name_or_path": evaluated_model(plan, cell),
+        **({"server_urls": server} if server else {}),
         "benchmarks": study.dev if cell in plan.tuning else study.test,
         "group_by": study.group_by,
         "output_dir": folder / "evaluation",

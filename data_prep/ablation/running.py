@@ -11,21 +11,25 @@ import multiprocessing
 import os
 import queue
 import runpy
+import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from data_prep.ablation.plan import Plan, evaluate_command, key_of, train_command
+from data_prep.ablation.plan import Plan, evaluate_command, evaluated_model, key_of, train_command
 from data_prep.ablation.settings import Cell, RunArguments
 from data_prep.artefacts import MANIFEST, now, write_json
 
@@ -111,6 +115,51 @@ def run_forked(command: list[str], log: str, variables: dict[str, str]) -> None:
     runpy.run_path(command[0], run_name="__main__")
 
 
+@contextmanager
+def served(model: str, run: RunArguments, device: str, log: Path) -> Iterator[str | None]:
+    """Address of a server of the model, started for this and stopped afterwards; None where none is asked for.
+
+    Raises CellFailed if it ends or does not answer in time.
+    """
+    if run.serve is None:
+        yield None
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    variables = {} if device == "cpu" else {"CUDA_VISIBLE_DEVICES": device}
+    command = [word.format(model=model, port=port) for word in shlex.split(run.serve)]
+    with log.open("ab") as output:
+        server = subprocess.Popen(
+            command, stdout=output, stderr=output, env={**os.environ, **variables}, preexec_fn=die_with_parent,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        deadline = monotonic() + 60 * run.serve_minutes
+        while not answers(port):
+            if server.poll() is not None:
+                raise CellFailed(f"the server ended: {last_words(log, server.returncode)}")
+            if monotonic() > deadline:
+                raise CellFailed(f"the server has not answered for {run.serve_minutes:g} minutes: see {log}")
+            sleep(0.5)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
 def last_words(log: Path, code: int | None) -> str:
     text = log.read_text(errors="replace").replace("\r", "\n").strip()
     lines = [line for line in text.splitlines() if line.strip()]
@@ -137,7 +186,8 @@ def run_cell(plan: Plan, cell: Cell, runner: Runner, device: str, learning_rate:
         record["seconds_training"] = round(monotonic() - clock, 1)
         evaluation = folder / "evaluation"
         if not (evaluation / MANIFEST).exists():
-            runner.stage(evaluate_command(plan, cell), folder / "evaluate.log", device)
+            with served(evaluated_model(plan, cell), runner.run, device, folder / "server.log") as server:
+                runner.stage(evaluate_command(plan, cell, server), folder / "evaluate.log", device)
         result = json.loads((evaluation / "result.json").read_text())
         record["accuracy"], record["response_tokens"] = scores(result)
         record["status"], record["fault"] = "done", None

@@ -108,6 +108,12 @@ class RunArguments:
     warm: bool = field(
         default=True, metadata={"help": "fork cells from a process that has imported the libraries: same result"}
     )
+    serve: str | None = field(
+        default=None,
+        metadata={"help": "server for evaluations, as 'vllm serve {model} --host 127.0.0.1 --port {port} "
+                          "--data-parallel-size 8'; else the model runs in evaluate.py's own process"},
+    )  # fmt: skip
+    serve_minutes: float = field(default=30.0, metadata={"help": "how long it may take to start"})
     keep_models: bool = field(default=False, metadata={"help": "keep the weights of each cell"})
     retry_failed: bool = field(default=False, metadata={"help": "run cells again that have failed"})
     only: list[str] = field(default_factory=list, metadata={"help": "run only these cells, by their names"})

@@ -17,6 +17,7 @@ from data_prep.ablation.plan import (
     as_shell,
     cost_of,
     evaluate_command,
+    evaluated_model,
     power_lines,
     probe_cell,
     train_command,
@@ -87,10 +88,8 @@ def check_cost(plan: Plan, run: RunArguments, runner: Runner, places: Sequence[s
     `probe` or `max_hours` asks for a number.
     """
     cell = probe_cell(plan)
-    if cell is None and not run.dry_run:
-        raise ValueError(
-            "no cell can be trained: " + next(iter(plan.faults.values()), "the grids have no size above 0")
-        )
+    if cell is None and plan.faults and not run.dry_run:
+        raise ValueError(f"no cell can be trained: {next(iter(plan.faults.values()))}")
     given = run.throughput and run.evaluate_throughput
     if cell is not None and not given and (run.probe or (run.max_hours and not run.dry_run)):
         if not run.dry_run:
@@ -197,7 +196,9 @@ def print_commands(plan: Plan, run: RunArguments) -> None:
         if cell.size:
             rate = "  # + --learning_rate, as tuned" if plan.tuning and cell.learning_rate is None else ""
             print(as_shell(train_command(plan, cell, run, cell.learning_rate)) + rate)
-        print(as_shell(evaluate_command(plan, cell)))
+        if run.serve:
+            print(run.serve.format(model=shlex.quote(evaluated_model(plan, cell)), port=8000) + " &")
+        print(as_shell(evaluate_command(plan, cell, "http://127.0.0.1:8000" if run.serve else None)))
 
 
 def write_slurm(plan: Plan, run: RunArguments) -> None:

@@ -223,3 +223,22 @@ def test_plan_without_running(run: Run, study: dict[str, Any], tmp_path: Path) -
     assert finished(tmp_path / "study") == 1, job.stderr[-2000:]
     reported = run(*command, "--report_only", "true").stdout
     assert "1 cells, 8 failed or missing" in reported
+
+
+def test_a_server_for_the_evaluation_comes_and_goes(run: Run, study: dict[str, Any], tmp_path: Path) -> None:
+    serve = f"{sys.executable} -m tests.recipes.serve {{model}} {{port}}"
+    command = config(study, tmp_path, grids=[{"sizes": [0]}], questions=[], serve=serve)
+    assert "tests.recipes.serve" in run(*command, "--dry_run", "true").stdout
+    run(*command)
+    (cell,) = records(tmp_path / "study").values()
+    assert cell["status"] == "done", cell["fault"]
+    settings = json.loads((tmp_path / "study" / "cells" / "tiny_untrained" / "evaluation" / "result.json").read_text())
+    assert settings["settings"]["server_urls"][0].startswith("http://127.0.0.1:")
+    alive = subprocess.run(["pgrep", "-f", f"tests.recipes.serve {study['model_name_or_path']}"], check=False)
+    assert alive.returncode == 1, "the server is still there"
+
+    broken = f"{sys.executable} -c 'raise SystemExit(\"no GPU for {{model}} at {{port}}\")'"
+    run(*config(study, tmp_path, grids=[{"sizes": [0]}], questions=[], serve=broken,
+                output_dir=str(tmp_path / "broken")))  # fmt: skip
+    (cell,) = records(tmp_path / "broken").values()
+    assert "the server ended: no GPU for" in cell["fault"]
