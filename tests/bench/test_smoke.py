@@ -57,6 +57,12 @@ def test_sft_gpu_reports_each_side() -> None:
     assert {"max_length", "checkpointing", "meaningful", "device", "seconds"} <= set(result)
 
 
+def test_contrasts_covers_every_kind_of_sum() -> None:
+    result = bench("contrasts", "--n_studies", "20")
+    assert len(result["cells"]) == 32
+    assert result["lowest_coverage"] > 60
+
+
 @pytest.mark.slow
 def test_statistics_covers_every_method() -> None:
     result = bench("statistics", "--n_studies", "200")
