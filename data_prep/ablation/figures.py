@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from data_prep.ablation.analysis import Analysis
+from data_prep.bands import BANDS
 
 COLOURS = ("#0a66b7", "#e08214", "#1a7f37", "#8250df", "#cf222e", "#57606a", "#bf8700", "#1b7c83")
 BAND_COLOURS = {"easy": "#1a7f37", "medium": "#bf8700", "hard": "#cf222e", "unsolved": "#8250df", "all": "#57606a"}
 VERDICT_COLOURS = {"holds": "#1a7f37", "contradicted": "#cf222e", "undecided": "#57606a"}
 MAX_LINES = 8
+AXES = ("response", "where", "length", "epochs", "per_problem", "random_init")
 
 
 def write_figures(found: Analysis, folder: Path, budget: str) -> list[tuple[str, str, str]]:
@@ -40,6 +42,9 @@ def write_figures(found: Analysis, folder: Path, budget: str) -> list[tuple[str,
             )
             figures.append((f"by_size_{start // MAX_LINES + 1}", caption,
                             by_size(plt, lines[start : start + MAX_LINES], found, budget)))  # fmt: skip
+        if matrix := bands_of(found):
+            caption = "Accuracy in %, by the band trained on (at the largest size) and the group of problems tested."
+            figures.append(("trained_and_tested", caption, heat(plt, matrix, found)))
         figures.append(("ways", f"Every way of training at the largest size, in {budget}, and untrained models: mean "
                         "over seeds with its 95 % interval, and the single runs.", ways(plt, found)))  # fmt: skip
         written = []
@@ -123,6 +128,36 @@ def by_size(plt: Any, lines: Sequence[Sequence[dict[str, Any]]], found: Analysis
     return figure
 
 
+def bands_of(found: Analysis) -> list[dict[str, Any]]:
+    """Ways that differ in the band only, at the largest size at which there are most of them."""
+    blocks: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for way in found.ways:
+        if way["size"] and way["accuracy"]:
+            same = {key: str(way[key]) for key in ("model", *AXES)}
+            blocks.setdefault((way["size"], str(same)), []).append(way)
+    best = max(blocks.items(), key=lambda item: (len(item[1]), item[0][0]), default=(None, []))[1]
+    order = [*BANDS, "all"]
+    return sorted(best, key=lambda way: order.index(way["band"])) if len(best) > 1 and len(found.groups) > 1 else []
+
+
+def heat(plt: Any, matrix: Sequence[dict[str, Any]], found: Analysis) -> Any:
+    values = np.array([[100 * way["accuracy"][group]["mean"] for group in found.groups] for way in matrix])
+    figure, axes = plt.subplots(figsize=(1.6 + 1.1 * len(found.groups), 1.1 + 0.55 * len(matrix)))
+    axes.imshow(values, vmin=0, vmax=100, cmap="Greens", aspect="auto")
+    for i, way in enumerate(matrix):
+        for j, group in enumerate(found.groups):
+            e = way["accuracy"][group]
+            text = f"{100 * e['mean']:.1f}\n{100 * e['low']:.0f} to {100 * e['high']:.0f}"
+            axes.text(j, i, text, ha="center", va="center", fontsize=9, color="white" if values[i, j] > 60 else "black")
+    axes.set_xticks(range(len(found.groups)), [f"{g} ({found.n_problems[g]:,})" for g in found.groups])
+    axes.set_yticks(range(len(matrix)), [way["band"] for way in matrix])
+    axes.set_xlabel("tested")
+    axes.set_ylabel("trained on")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    return figure
+
+
 def ways(plt: Any, found: Analysis) -> Any:
     """All ways at the largest size of their line, on all test problems."""
     chosen: dict[str, dict[str, Any]] = {}
@@ -147,8 +182,9 @@ def ways(plt: Any, found: Analysis) -> Any:
 
 
 def same_way(record: dict[str, Any], way: dict[str, Any]) -> bool:
-    axes = ("model", "size", "band", "response", "where", "length", "epochs", "per_problem", "random_init")
-    return all(record[axis] == way[axis] for axis in axes) and list(record["matched"]) == list(way["matched"])
+    return all(record[axis] == way[axis] for axis in ("model", "size", "band", *AXES)) and list(
+        record["matched"]
+    ) == list(way["matched"])
 
 
 def short(size: float) -> str:

@@ -57,6 +57,14 @@ def test_sft_gpu_reports_each_side() -> None:
     assert {"max_length", "checkpointing", "meaningful", "device", "seconds"} <= set(result)
 
 
+@pytest.mark.real_data
+@pytest.mark.skipif("REDSTAR_DATA" not in os.environ, reason="needs pass_rates/ and benchmarks/ in $REDSTAR_DATA")
+def test_transfer_finds_that_measures_agree_and_differ() -> None:
+    result = bench("transfer", REDSTAR_DATA=os.environ["REDSTAR_DATA"])
+    for pair in ("level / pass rate of all models", "learned score / pass rate of all models"):
+        assert 0.3 < result[pair] < 0.8
+
+
 def test_contrasts_covers_every_kind_of_sum() -> None:
     result = bench("contrasts", "--n_studies", "20")
     assert len(result["cells"]) == 32
