@@ -233,6 +233,11 @@ def with_choices(row: Mapping[str, Any]) -> str:
     return "\n".join([row["problem"], *(f"({chr(ord('A') + i)}) {choice}" for i, choice in enumerate(choices))])
 
 
+def group_column(problems: Sequence[Mapping[str, Any]], wanted: str | None) -> str | None:
+    """The column by which results are grouped: the wanted one, else `band` or `level` where there is one."""
+    return wanted or next((c for c in ("band", "level") if any(row.get(c) is not None for row in problems)), None)
+
+
 def content_hash(problems: Sequence[Mapping[str, Any]]) -> str:
     """SHA-256 of the problems' ids and answers, in their order."""
     return hashlib.sha256(json.dumps([[row["problem_id"], row["answer"]] for row in problems]).encode()).hexdigest()

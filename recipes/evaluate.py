@@ -186,6 +186,7 @@ def responses(
 ) -> Iterator[dict[str, Any]]:
     """Response rows of all benchmarks, by both decodings, judged."""
     from data_prep.answers import AnswerChecker
+    from data_prep.benchmarks import group_column
     from data_prep.formats import opens_thought
     from data_prep.journal import Journal
     from data_prep.responses import judge, response_row
@@ -207,9 +208,7 @@ def responses(
                 print(f"{decoding:10} the prompt opens the thought: a response that never closes it has no answer")
             completions = iter(found)
             for benchmark, rows in problems.items():
-                group_by = args.group_by or next(
-                    (c for c in ("band", "level") if any(row.get(c) is not None for row in rows)), None
-                )
+                group_by = group_column(rows, args.group_by)
                 for problem in rows:
                     for sample, completion in enumerate(next(completions)):
                         lenient = args.extraction == "lenient"

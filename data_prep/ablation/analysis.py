@@ -50,11 +50,12 @@ class Scores:
     def __init__(self, plan: Plan, records: Sequence[Mapping[str, Any]]):
         self.shares: dict[str, np.ndarray] = {}
         self.group: np.ndarray = np.array([], dtype=object)
+        self.n_draws = 1  # responses behind each share
         keys: list[tuple[str, str]] | None = None
         for record in records:
             if record["status"] != "done":
                 continue
-            found, groups = read_shares(plan.folder / "cells" / record["name"] / "evaluation")
+            found, groups, self.n_draws = read_shares(plan.folder / "cells" / record["name"] / "evaluation")
             if keys is None:
                 keys = sorted(found)
                 self.group = np.array([groups[key] for key in keys], dtype=object)
@@ -76,8 +77,9 @@ class Scores:
         return np.array(runs) if runs else np.zeros((0, int(wanted.sum())))
 
 
-def read_shares(folder: Path) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], str]]:
-    """Share of right responses by (benchmark, problem), greedy ones if there are any; and the problems' groups."""
+def read_shares(folder: Path) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], str], int]:
+    """Share of right responses by (benchmark, problem), greedy ones if there are any; the problems' groups; and how
+    many responses are behind a share."""
     columns = ["benchmark", "problem_id", "decoding", "verdict", "group"]
     rows = [row for f in sorted(folder.glob("data-*.parquet")) for row in pq.read_table(f, columns=columns).to_pylist()]
     decoding = "greedy" if any(row["decoding"] == "greedy" for row in rows) else "sampled"
@@ -90,7 +92,7 @@ def read_shares(folder: Path) -> tuple[dict[tuple[str, str], float], dict[tuple[
             n[key] += 1
             right[key] += row["verdict"] == "right"
             groups[key] = row["group"]
-    return {key: right[key] / n[key] for key in n}, groups
+    return {key: right[key] / n[key] for key in n}, groups, min(n.values(), default=1)
 
 
 def analyse(plan: Plan) -> Analysis:
@@ -139,7 +141,7 @@ def ways(
             for name in ("tokens", "samples", "unique_samples", "tokens_per_sample", "response_tokens")
             if done and name in done[0]
         }
-        estimates = {group: estimate(scores.of(some, [group])) for group in groups} if done else {}
+        estimates = {group: estimate(scores.of(some, [group]), scores.n_draws) for group in groups} if done else {}
         entries.append(
             {**way.as_dict(), "name": title(way), "n_seeds": len(done), "n_failed": len(some) - len(done), **about,
              "accuracy": {group: asdict(e) for group, e in estimates.items()}}
@@ -162,11 +164,11 @@ def title(cell: Cell) -> str:
     return f"{', '.join(parts)}: {cell.size:,}"
 
 
-def estimate(runs: np.ndarray) -> Estimate:
+def estimate(runs: np.ndarray, n_draws: int) -> Estimate:
     """Accuracy of runs (n_seeds, n_problems) on new seeds and problems; of one run, on new problems."""
     if len(runs) == 1 or runs.shape[1] < 2:
-        return mean_over_problems(list(runs[0]), 1)
-    return mean_over_seeds(runs, problems="sampled")
+        return mean_over_problems(list(runs[0]), n_draws)
+    return mean_over_seeds(runs, problems="sampled", n_draws=n_draws)
 
 
 def curves(cells: Sequence[Cell], scores: Scores, groups: Sequence[str]) -> list[dict[str, Any]]:
@@ -237,7 +239,10 @@ def answer(question: QuestionConfig, plan: Plan, scores: Scores) -> dict[str, An
     trained = [arm for arm, (_, cells) in zip(arms, terms, strict=True) if cells[0].size]
     if any(len(arm) < 2 for arm in trained) or not trained:
         return {**about, **nothing, "method": "fewer than two seeds have finished: no claim about training"}
-    found = contrast_over_seeds(arms, [weight for weight, _ in terms], scale=question.scale, n_comparisons=n_family)
+    found = contrast_over_seeds(
+        arms, [weight for weight, _ in terms],
+        scale=question.scale, n_comparisons=n_family, n_draws=scores.n_draws,
+    )  # fmt: skip
     simultaneous = Estimate(found.mean, found.simultaneous_low, found.simultaneous_high, found.n, found.method)
     effect = question.smallest_effect / unit
     return {

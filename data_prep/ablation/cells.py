@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import product
+from math import isfinite
 from typing import Any
 
 from data_prep.ablation.settings import Cell, GridConfig, QuestionConfig, RunArguments, StudyArguments, label
@@ -34,6 +35,15 @@ def check(study: StudyArguments, run: RunArguments) -> None:
     for option, setting in (("learning_rate", "tune_lr"), ("num_train_epochs", "epochs"), ("seed", "seeds")):
         if option in study.sft_options and (option != "learning_rate" or study.tune_lr):
             raise ValueError(f"sft_options.{option}: it is set for each cell: use {setting}")
+    names = [question.name for question in study.questions]
+    if twice := [name for name, n in Counter(names).items() if n > 1]:
+        raise ValueError(f"questions: two are called {twice[0]!r}")
+    for question in study.questions:
+        if question.smallest_effect == 0 or not isfinite(question.smallest_effect):
+            raise ValueError(
+                f"questions.{question.name}.smallest_effect: {question.smallest_effect:g}: it needs a size and, by its "
+                "sign, the direction claimed"
+            )
     if run.gpus_per_cell > 1 and not run.accelerate_config:
         raise ValueError(f"gpus_per_cell {run.gpus_per_cell}: say how they work together with --accelerate_config")
     if run.serve is not None and not ("{model}" in run.serve and "{port}" in run.serve):
@@ -104,6 +114,10 @@ def tuning_cells(study: StudyArguments, cells: Sequence[Cell]) -> list[Cell]:
 def terms_of(question: QuestionConfig, study: StudyArguments, cells: Sequence[Cell]) -> list[tuple[float, list[Cell]]]:
     """(weight, cells over seeds) of each term. Raises ValueError where the grids have no such cell."""
     found = []
+    if not any(term.get("size") and term.get("weight", 1) for term in question.terms):
+        raise ValueError(
+            f"questions.{question.name}.terms: no term with a size and a weight: nothing trained is asked for"
+        )
     for i, term in enumerate(question.terms):
         where = f"questions.{question.name}.terms[{i}]"
         if unknown := [key for key in term if key not in TERM]:

@@ -14,10 +14,10 @@ import numpy as np
 import yaml
 
 from data_prep.ablation.cells import cells_of, terms_of, tuning_cells
-from data_prep.ablation.selection import Pool, Selection, read_test_ids
+from data_prep.ablation.selection import Pool, Selection, read_test
 from data_prep.ablation.settings import Cell, PowerArguments, RunArguments, StudyArguments
 from data_prep.artefacts import hash_path
-from data_prep.config import REPOSITORY
+from data_prep.config import REPOSITORY, nearest
 from data_prep.statistics import Spread, power, smallest_n_seeds
 from data_prep.tokenization import Rules
 
@@ -68,7 +68,14 @@ def make_plan(study: StudyArguments, workers: int, may_estimate: bool = False) -
         terms_of(question, study, cells)  # refuses what no cell answers
     tuning = tuning_cells(study, cells) if study.tune_lr else []
     n_problems = evaluate_settings(study).get("n_problems")
-    test_ids, dev_ids = read_test_ids(study.test, n_problems), read_test_ids(study.dev, n_problems)
+    test_ids, groups = read_test(study.test, n_problems, study.group_by)
+    dev_ids, _ = read_test(study.dev, n_problems, study.group_by)
+    for question in study.questions:
+        if unknown := [group for group in question.tested if group not in groups]:
+            raise ValueError(
+                f"questions.{question.name}.tested: no test problem is in the group {unknown[0]!r}"
+                f"{nearest(unknown[0], groups)}; there are {', '.join(sorted(groups))}"
+            )
     test_hash = hashlib.sha256(json.dumps([sorted(test_ids), sorted(dev_ids)]).encode()).hexdigest()
     if not sys.stderr.isatty():  # a log is no place for the bars of `datasets`, which do not look
         disable_progress_bars()
@@ -164,7 +171,7 @@ def evaluate_command(plan: Plan, cell: Cell, server: str | None = None) -> list[
         "model_name_or_path": evaluated_model(plan, cell),
         **({"server_urls": server} if server else {}),
         "benchmarks": study.dev if cell in plan.tuning else study.test,
-        "group_by": study.group_by,
+        **({"group_by": study.group_by} if study.group_by else {}),
         "output_dir": folder / "evaluation",
     }
     return [str(RECIPES / "evaluate.py"), *as_flags(options)]

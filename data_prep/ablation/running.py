@@ -223,8 +223,11 @@ def train(
         "learning_rate": manifest["config"]["learning_rate"],
         "train_loss": metrics["train_loss"],
         "train_tokens_per_second": round(metrics["train_tokens_per_second"]),
-        "rows_dropped_in_training": manifest["rows_dropped"],
     }
+    if (manifest["rows_in"], manifest["rows_out"]) != (selection.n_rows, selection.n_rows):
+        raise CellFailed(
+            f"trained on {manifest['rows_out']:,} of {manifest['rows_in']:,} samples, {selection.n_rows:,} were planned"
+        )
     if fault := diverged(state["log_history"], metrics["train_loss"]):
         raise CellFailed(fault)
 
@@ -266,7 +269,10 @@ def read_cell(plan: Plan, cell: Cell) -> dict[str, Any] | None:
     path = plan.folder / "cells" / cell.name / RESULT
     if not path.is_file():
         return None
-    record = json.loads(path.read_text())
+    try:
+        record = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: broken ({error}): remove it, and the cell is run again") from None
     if record["key"] != key_of(cell, plan):
         raise ValueError(
             f"{path.parent}: a cell of other settings or samples: choose another --output_dir or remove it"

@@ -19,7 +19,7 @@ from data_prep.ablation.cells import token_range
 from data_prep.ablation.settings import Cell, Response, StudyArguments, label
 from data_prep.artefacts import cache_folder, hash_path, read_manifest, write_artefact
 from data_prep.bands import band_of
-from data_prep.benchmarks import find_benchmarks, read_benchmark
+from data_prep.benchmarks import find_benchmarks, group_column, read_benchmark
 from data_prep.config import nearest
 from data_prep.formats import END_THINK, THINK
 from data_prep.rows import SCHEMAS
@@ -295,6 +295,18 @@ def matched_keys(
     return new, taking_part
 
 
-def read_test_ids(names: Sequence[str], n_problems: int | None) -> set[str]:
-    """Ids of the problems of benchmarks, of the first `n_problems` of each if given."""
-    return {row["problem_id"] for b in find_benchmarks(names) for row in read_benchmark(b, n_problems, quiet=True)[0]}
+def read_test(names: Sequence[str], n_problems: int | None, group_by: str | None) -> tuple[set[str], set[str]]:
+    """Ids of the problems of benchmarks (of the first `n_problems` of each, if given), and the groups they are in.
+
+    Raises ValueError where a benchmark lacks the column `group_by`: evaluate.py would refuse it after each training.
+    """
+    ids: set[str] = set()
+    groups = {"all"}
+    for benchmark in find_benchmarks(names):
+        rows = read_benchmark(benchmark, n_problems, quiet=True)[0]
+        if group_by and all(row.get(group_by) is None for row in rows):
+            raise ValueError(f"group_by {group_by}: {benchmark.name} has the columns {', '.join(sorted(rows[0]))}")
+        column = group_column(rows, group_by)
+        ids |= {row["problem_id"] for row in rows}
+        groups |= {str(row.get(column)) for row in rows if column}
+    return ids, groups

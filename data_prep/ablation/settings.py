@@ -1,10 +1,13 @@
 """What an ablation is told: the grid of cells, the questions that it is to answer, how and where cells run."""
 
+import hashlib
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Response = Literal["long", "short", "shuffled"]
 Scale = Literal["points", "log_odds"]
+LONGEST_NAME = 120
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,10 @@ class StudyArguments:
     sft_options: dict[str, Any] = field(default_factory=dict, metadata={"help": "option: value, on top of it"})
     evaluate: str | None = field(default=None, metadata={"help": "YAML of evaluate.py for every cell"})
     evaluate_options: dict[str, Any] = field(default_factory=dict, metadata={"help": "option: value, on top of it"})
-    group_by: str = field(default="band", metadata={"help": "column of the test problems, by which results are shown"})
+    group_by: str | None = field(
+        default=None,
+        metadata={"help": "column of the test problems by which results are shown (default: band or level)"},
+    )
     pass_rates: str | None = field(
         default=None, metadata={"help": "responses of this model (distill.py, evaluate.py): bands by its own pass rate"}
     )
@@ -176,11 +182,11 @@ class Cell:
         """
         parts = [label(self.model), self.band]
         parts += [] if self.response == "long" else [self.response]
-        parts += [f"{column}-{value}" for column, value in self.where]
+        parts += [re.sub(r"[^A-Za-z0-9.-]+", "-", f"{column}-{value}") for column, value in self.where]
         parts += [] if self.length == "any" else [f"tokens-{self.length}"]
         parts += [f"matched-{'-'.join(self.matched)}"] if self.matched else []
         parts += [f"upto{self.per_problem}"] if self.per_problem else []
-        return "_".join([*parts, f"s{self.seed}"])
+        return short("_".join([*parts, f"s{self.seed}"]))
 
     @property
     def name(self) -> str:
@@ -191,10 +197,17 @@ class Cell:
         parts += [] if self.epochs == 1 else [f"{self.epochs:g}epochs"]
         parts += ["random-init"] if self.random_init else []
         parts += [] if self.learning_rate is None else [f"lr{self.learning_rate:g}"]
-        return "_".join([self.data, *parts])
+        return short("_".join([self.data, *parts]))
 
     def as_dict(self) -> dict[str, Any]:
         return {"name": self.name, **asdict(self), "where": dict(self.where)}
+
+
+def short(name: str) -> str:
+    """The name, or its beginning and a hash of it where it is too long for a folder."""
+    return (
+        name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    )
 
 
 def label(model: str) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -164,8 +165,13 @@ def write_data(plan: Plan, cells: Sequence[Cell] | None = None) -> None:
     wanted = {cell.data for cell in (plan.everything if cells is None else cells)}
     for name, (cell, order) in plan.orders.items():
         folder = plan.folder / "data" / name
-        if name in wanted and not folder.exists():
-            plan.pool.write(cell, order, folder)
+        if name not in wanted:
+            continue
+        if (known := read_manifest(folder)) is not None:
+            if known["inputs"]["samples"] == plan.pool.hash and known["rows_out"] >= len(order):
+                continue
+            shutil.rmtree(folder)  # of a study with smaller sizes, whose cells are the beginnings of these
+        plan.pool.write(cell, order, folder)
 
 
 def tuned_rates(plan: Plan) -> dict[tuple[str, int, bool], float]:

@@ -176,6 +176,17 @@ def test_a_cell_that_cannot_run_is_marked_and_the_rest_goes_on(
 
 
 @pytest.mark.parametrize(
+    ("change", "said"),
+    [({"tested": ["c"]}, "no test problem is in the group 'c'"), ({"smallest_effect": 0}, "needs a size")],
+)
+def test_questions_that_cannot_be_answered(
+    run: Run, study: dict[str, Any], tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    changes = {"questions": [{**study["questions"][0], **change}]}
+    assert said in one_error_line(run(*config(study, tmp_path, **changes), check=False))
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"grids": [{"sizes": [1500], "seeds": [0, 1, 1]}]}, "1 stands there twice"),
@@ -184,10 +195,13 @@ def test_a_cell_that_cannot_run_is_marked_and_the_rest_goes_on(
         ({"grids": [{"sizes": [1500]}]}, "no cell of the grids is like"),
         ({"tune_lr": [1.0e-3]}, "tune_lr and dev belong together"),
         ({"gpus_per_cell": 2}, "--accelerate_config"),
+        ({"group_by": "level"}, "group_by level: sums has the columns"),
+        ({"serve": "vllm serve"}, "{model} and {port}"),
+        ({"only": ["tiny_easy_s0_1501"]}, "did you mean tiny_easy_s0_1500"),
         ({"samples": "nowhere"}, "no artefact folder of samples"),
         ({"throughput": 1.0, "evaluate_throughput": 1.0, "max_hours": 0.5}, "more than --max_hours 0.5"),
     ],
-    ids=["seed twice", "band", "column", "question", "tune", "gpus", "samples", "hours"],
+    ids=["seed twice", "band", "column", "question", "tune", "gpus", "group", "serve", "only", "samples", "hours"],
 )
 def test_mistakes_are_one_line(
     run: Run, study: dict[str, Any], tmp_path: Path, changes: dict[str, Any], said: str

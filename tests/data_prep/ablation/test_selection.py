@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from data_prep.ablation.cells import cells_of, check, terms_of
 from data_prep.ablation.plan import Plan, make_plan
 from data_prep.ablation.selection import matched_keys, variant, within_problem
 from data_prep.ablation.settings import Cell, GridConfig, QuestionConfig, RunArguments, StudyArguments
+from data_prep.ablation.study import write_data
 from data_prep.artefacts import write_artefact
 from data_prep.rows import problem_id
 from data_prep.small_world import CHECKPOINTS
@@ -145,9 +147,33 @@ def test_terms_mean_the_defaults_that_they_do_not_name(study: StudyArguments) ->
     (_, first), (weight, second) = terms_of(question, some, cells)
     assert [(cell.band, cell.response, cell.seed) for cell in first] == [("all", "long", 0), ("all", "long", 1)]
     assert (weight, len(second)) == (-1.0, 1)
-    for term, said in (({"size": 7}, "no cell"), ({"bnd": "easy", "size": 100}, "did you mean band"), ({}, "no size")):
+    for term, said in (
+        ({"size": 7}, "no cell"),
+        ({"bnd": "easy", "size": 100}, "did you mean band"),
+        ({}, "no term"),
+        ({"size": 100, "weight": 0}, "no term"),
+    ):
         with pytest.raises(ValueError, match=said):
             terms_of(replace(question, terms=[term]), some, cells)
+
+
+def test_names_are_folder_names_and_differ() -> None:
+    odd = Cell("a/b", 10, where=(("source", "x/y z*"), ("n", 3)))
+    assert odd.name == "b_all_source-x-y-z-_n-3_s0_10"
+    long, other = (replace(odd, where=(("source", text * 100),)) for text in ("ab", "cd"))
+    assert len(long.name) < 200
+    assert len({long.data, other.data, replace(long, seed=1).data}) == 3
+
+
+def test_data_grow_with_the_sizes(study: StudyArguments, tmp_path: Path) -> None:
+    some = replace(study, output_dir=str(tmp_path))
+    for size in (2000, 6000, 4000):
+        plan = planned(some, GridConfig([size], ["easy"]))
+        write_data(plan)
+        rows = pq.read_table(tmp_path / "data" / "small_easy_s0" / "data-00000.parquet")["problem_id"].to_pylist()
+        wanted = [plan.pool.ids[i] for i in plan.orders["small_easy_s0"][1]]
+        assert rows[: len(wanted)] == wanted
+    assert len(rows) > len(wanted), "a smaller size takes nothing away"
 
 
 def test_two_models_of_one_name_are_refused(study: StudyArguments) -> None:
