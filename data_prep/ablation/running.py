@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import isfinite
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -32,6 +33,7 @@ from tqdm.auto import tqdm
 from data_prep.ablation.plan import Plan, evaluate_command, evaluated_model, key_of, train_command
 from data_prep.ablation.settings import Cell, RunArguments
 from data_prep.artefacts import MANIFEST, now, write_json
+from data_prep.config import REPOSITORY
 
 RESULT = "cell.json"
 PR_SET_PDEATHSIG = 1
@@ -69,16 +71,24 @@ class Runner:
         self.context = multiprocessing.get_context("forkserver")
         self.stopped = False
         if run.warm:
-            # The server's libraries read these once, when they are imported.
-            os.environ["OMP_NUM_THREADS"] = str(self.n_threads)
-            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-            self.context.set_forkserver_preload(list(preload))
+            self.context.set_forkserver_preload([__name__, *preload])
+            # Libraries read the first two once, when they are imported; the others keep the working directory, where
+            # anything may lie, from being searched for modules before ours.
+            for_server = {"OMP_NUM_THREADS": str(self.n_threads), "TOKENIZERS_PARALLELISM": "false",
+                          "PYTHONSAFEPATH": "1", "PYTHONPATH": str(REPOSITORY)}  # fmt: skip
+            before = dict(os.environ)
+            os.environ.update(for_server)
+            ensure_running()
+            os.environ.clear()
+            os.environ.update(before)
 
     def stage(self, command: list[str], log: Path, device: str) -> None:
         """Runs one stage to its end; what it prints goes to `log`. Raises CellFailed with the log's last line."""
         if self.stopped:
             raise KeyboardInterrupt
         variables = {"OMP_NUM_THREADS": str(self.n_threads), "TOKENIZERS_PARALLELISM": "false"}
+        if "PYTHONPATH" in os.environ:
+            variables["PYTHONPATH"] = os.environ["PYTHONPATH"]
         if device != "cpu":
             variables["CUDA_VISIBLE_DEVICES"] = device
         if self.run.warm and not command[0].startswith("-"):
@@ -109,6 +119,8 @@ def run_forked(command: list[str], log: str, variables: dict[str, str]) -> None:
     with open(log, "ab") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
+    for name in ("PYTHONSAFEPATH", "PYTHONPATH"):  # the server's own
+        os.environ.pop(name, None)
     os.environ.update(variables)
     sys.argv = command
     sys.path[0] = str(Path(command[0]).parent)  # as Python does for a script
@@ -161,7 +173,7 @@ def answers(port: int) -> bool:
 
 
 def last_words(log: Path, code: int | None) -> str:
-    text = log.read_text(errors="replace").replace("\r", "\n").strip()
+    text = (log.read_text(errors="replace") if log.exists() else "").replace("\r", "\n").strip()
     lines = [line for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error: ") or "Error" in line.partition(":")[0]]
     said = (errors or lines or [""])[-1].removeprefix("error: ")
@@ -193,6 +205,8 @@ def run_cell(plan: Plan, cell: Cell, runner: Runner, device: str, learning_rate:
         record["status"], record["fault"] = "done", None
     except CellFailed as error:
         record["status"], record["fault"] = "failed", error.reason
+    except (OSError, ValueError, LookupError) as error:  # a full disk, a folder removed under us: the rest goes on
+        record["status"], record["fault"] = "failed", f"{type(error).__name__}: {error}"
     record["seconds"] = round(monotonic() - clock, 1)
     record["ended"] = now()
     if not runner.run.keep_models:
