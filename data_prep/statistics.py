@@ -293,6 +293,7 @@ def contrast_over_seeds(
     weights: Sequence[float],
     *,
     scale: Literal["points", "log_odds"] = "points",
+    seeds: Seeds = "separate",
     n_comparisons: int = 1,
     n_draws: int = 1,
 ) -> Contrast:
@@ -304,6 +305,9 @@ def contrast_over_seeds(
     scale: points sums shares; log_odds sums log(p / (1 - p)) of the arms' mean shares p, half an answer added on either
         side, and its interval is the one of points with each arm weighted by 1 / (p (1 - p)) (delta method). It asks
         whether odds are multiplied by more, so that an arm near 0 or 1 is not held to have gained less.
+    seeds: as for `difference_over_seeds`. Separate ones take the arms for independent, which is on the safe side where
+        what they share (a seed, samples) moves two arms of opposite weights alike, and not where it moves two of the
+        same sign: for more than two arms with the same seeds take "shared", t of the weighted sums of each seed.
     n_comparisons: claims that are corrected for together; the simultaneous interval is that at 1 - 0.05 / n.
     n_draws: as for `mean_over_seeds`.
 
@@ -318,6 +322,8 @@ def contrast_over_seeds(
     over_seeds = [i for i, arm in enumerate(runs) if len(arm) > 1]
     if not over_seeds:
         raise ValueError("every arm holds one run: a claim about training needs at least two seeds (better five)")
+    if seeds == "shared" and len({len(runs[i]) for i in over_seeds}) > 1:
+        raise ValueError(f"arms have {[len(arm) for arm in runs]} runs: shared seeds come in all; or seeds='separate'")
     n_problems = runs[0].shape[1]
     shares = [(arm.mean() * arm.size * n_draws + 0.5) / (arm.size * n_draws + 1) for arm in runs]
     slopes = [1 / (p * (1 - p)) if scale == "log_odds" else 1.0 for p in shares]
@@ -327,6 +333,8 @@ def contrast_over_seeds(
             for w, p, arm in zip(weights, shares, runs, strict=True))
     )  # fmt: skip
     scaled = [steep[i] * runs[i] for i in over_seeds]
+    if seeds == "shared":
+        scaled = [np.sum(scaled, axis=0)]
     least = float(np.sqrt(sum((steep[i] * _least(runs[i], n_draws)) ** 2 for i in over_seeds)))
     per_problem = np.sum([w * arm.mean(0) for w, arm in zip(steep, runs, strict=True)], axis=0)
     widest = max(sum(w for w in steep if w > 0), -sum(w for w in steep if w < 0))  # per_problem / widest is in [-1, 1]
@@ -344,8 +352,9 @@ def contrast_over_seeds(
     variance = sum(float(arm.mean(-1).var(ddof=1)) / len(arm) for arm in scaled)
     residual = sum(float(_residual_variance(arm)) / arm.size for arm in scaled)
     of_problems = float(per_problem.var(ddof=1)) / n_problems
+    over = " and ".join(str(len(arm)) for arm in scaled) + (" shared seeds" if seeds == "shared" else " seeds")
     method = (
-        f"t over {' and '.join(str(len(runs[i])) for i in over_seeds)} seeds and adjusted Wald over {n_problems} "
+        f"t over {over} and adjusted Wald over {n_problems} "
         f"sampled problems, squared and added{', delta method' if scale == 'log_odds' else ''}"
     )
     return Contrast(

@@ -16,7 +16,7 @@ from scipy import stats
 from data_prep.ablation.cells import terms_of
 from data_prep.ablation.plan import Plan
 from data_prep.ablation.settings import Cell, QuestionConfig, label
-from data_prep.ablation.study import cells_table
+from data_prep.ablation.study import records_of
 from data_prep.bands import BANDS
 from data_prep.statistics import (
     Estimate,
@@ -56,13 +56,18 @@ class Scores:
             if record["status"] != "done":
                 continue
             found, groups, self.n_draws = read_shares(plan.folder / "cells" / record["name"] / "evaluation")
+            if not found:
+                raise ValueError(
+                    f"{record['name']}: its evaluation is gone: remove {plan.folder / 'cells' / record['name']}, and "
+                    "start again to run it anew"
+                )
             if keys is None:
                 keys = sorted(found)
                 self.group = np.array([groups[key] for key in keys], dtype=object)
             if sorted(found) != keys:
                 raise ValueError(
-                    f"{record['name']}: evaluated on other problems than the cells before it: the test benchmarks have "
-                    "changed; remove its folder"
+                    f"{record['name']}: evaluated on other problems than the cells before it: remove "
+                    f"{plan.folder / 'cells' / record['name']}, and start again to run it anew"
                 )
             self.shares[record["name"]] = np.array([found[key] for key in keys])
 
@@ -97,13 +102,15 @@ def read_shares(folder: Path) -> tuple[dict[tuple[str, str], float], dict[tuple[
 
 def analyse(plan: Plan) -> Analysis:
     """Reads all finished cells. Raises ValueError where they were not tested on the same problems."""
-    records = cells_table(plan)
+    records = records_of(plan, plan.cells)
+    if all(record["status"] != "done" for record in records):
+        raise ValueError(f"{plan.folder}: no cell has finished yet: there is nothing to report")
     scores = Scores(plan, records)
     groups = scores.groups
     sizes = Counter(scores.group)
     return Analysis(
         records,
-        ways(plan.cells, records, scores, groups),
+        ways(plan, records, scores, groups),
         curves(plan.cells, scores, groups),
         [answer(question, plan, scores) for question in plan.study.questions],
         groups,
@@ -121,17 +128,16 @@ def by_difficulty(group: str) -> tuple[float, str]:
         return float("inf"), group
 
 
-def way_of(cell: Cell) -> Cell:
-    return replace(cell, seed=0)
-
-
 def ways(
-    cells: Sequence[Cell], records: Sequence[Mapping[str, Any]], scores: Scores, groups: Sequence[str]
+    plan: Plan, records: Sequence[Mapping[str, Any]], scores: Scores, groups: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """One entry for cells that differ in the seed only: how much they trained on, and estimates by tested group."""
+    """One entry for cells that differ in the seed only: how much they trained on, and estimates by tested group.
+
+    `share_of_fitting`: of the samples that fit, how many a cell draws; two seeds share that share of their samples.
+    """
     found: dict[Cell, list[Cell]] = {}
-    for cell in cells:
-        found.setdefault(way_of(cell), []).append(cell)
+    for cell in plan.cells:
+        found.setdefault(replace(cell, seed=0), []).append(cell)
     by_name = {record["name"]: record for record in records}
     entries = []
     for way, some in found.items():
@@ -144,6 +150,7 @@ def ways(
         estimates = {group: estimate(scores.of(some, [group]), scores.n_draws) for group in groups} if done else {}
         entries.append(
             {**way.as_dict(), "name": title(way), "n_seeds": len(done), "n_failed": len(some) - len(done), **about,
+             "share_of_fitting": plan.shares.get(some[0].name),
              "accuracy": {group: asdict(e) for group, e in estimates.items()}}
         )  # fmt: skip
     return sorted(entries, key=lambda entry: (entry["size"] > 0, entry["name"].partition(",")[0], -entry["size"]))
@@ -166,16 +173,19 @@ def title(cell: Cell) -> str:
 
 def estimate(runs: np.ndarray, n_draws: int) -> Estimate:
     """Accuracy of runs (n_seeds, n_problems) on new seeds and problems; of one run, on new problems."""
-    if len(runs) == 1 or runs.shape[1] < 2:
+    if len(runs) == 1:
         return mean_over_problems(list(runs[0]), n_draws)
+    if runs.shape[1] == 1:
+        return mean_over_seeds(runs, problems="fixed", n_draws=n_draws)
     return mean_over_seeds(runs, problems="sampled", n_draws=n_draws)
 
 
 def curves(cells: Sequence[Cell], scores: Scores, groups: Sequence[str]) -> list[dict[str, Any]]:
     """Log-odds of accuracy against the number of doublings of the size, for cells that differ in size and seed only.
 
-    A line per seed; the slope is their mean with Student's t over seeds. It is `warranted` if a bend (the mean second
-    difference of the same seeds) does not differ from zero; where it does, the points say more than the line.
+    A line per seed that has all sizes; the slope is their mean with Student's t over seeds, on these test problems.
+    `bend` is that of a parabola; where its interval leaves out zero the points say more than the line. That it does not
+    is no proof of a line.
     """
     found: dict[Cell, dict[int, dict[int, Cell]]] = {}
     for cell in cells:
@@ -183,12 +193,13 @@ def curves(cells: Sequence[Cell], scores: Scores, groups: Sequence[str]) -> list
             found.setdefault(replace(cell, size=1, seed=0), {}).setdefault(cell.seed, {})[cell.size] = cell
     entries = []
     for way, seeds in found.items():
-        sizes = sorted(set.intersection(*(set(some) for some in seeds.values())))
-        if len(sizes) < MIN_SIZES or len(seeds) < MIN_SEEDS:
+        sizes = sorted(set().union(*seeds.values()))
+        complete = [some for some in seeds.values() if len(some) == len(sizes)]
+        if len(sizes) < MIN_SIZES or len(complete) < MIN_SEEDS:
             continue
         for group in groups:
-            runs = np.array([[scores.of([some[size]], [group]).mean() for size in sizes] for some in seeds.values()])
-            n = scores.of([next(iter(seeds.values()))[sizes[0]]], [group]).shape[1]
+            runs = np.array([[scores.of([some[size]], [group]).mean() for size in sizes] for some in complete])
+            n = scores.of([complete[0][sizes[0]]], [group]).shape[1]
             entries.append({"way": title(way).rpartition(":")[0], "tested": group,
                             "band": way.band, "sizes": sizes, **fit(np.log2(sizes), runs, n)})  # fmt: skip
     return entries
@@ -205,7 +216,7 @@ def fit(doublings: np.ndarray, accuracy: np.ndarray, n_problems: int) -> dict[st
     return {
         "slope": slope, "low": low, "high": high, "intercept": float(lines[0].mean()),
         "bend": bend, "bend_low": bend_low, "bend_high": bend_high, "n_seeds": len(accuracy),
-        "warranted": bool(bend_low <= 0 <= bend_high),
+        "bend_seen": not bend_low <= 0 <= bend_high,
     }  # fmt: skip
 
 
@@ -217,32 +228,39 @@ def t_interval(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def answer(question: QuestionConfig, plan: Plan, scores: Scores) -> dict[str, Any]:
-    """Estimate, intervals, verdict and power of a question, in points or log-odds."""
-    terms = terms_of(question, plan.study, plan.cells)
+    """Estimate, intervals, verdict and power of a question, in points or log-odds; without cells, what is missing."""
+    terms = merged(terms_of(question, plan.study, plan.cells))
     n_family = sum(other.family == question.family for other in plan.study.questions)
     unit = 100.0 if question.scale == "points" else 1.0
     about: dict[str, Any] = {
         **asdict(question),
         "unit": "points" if question.scale == "points" else "log-odds",
         "n_comparisons": n_family,
-        "cells": {", ".join(cell.name for cell in cells): weight for weight, cells in terms},
         "means": [],
+        **dict.fromkeys(("estimate", "low", "high", "simultaneous_low", "simultaneous_high", "power")),
+        "verdict": "undecided",
     }
+    # Two arms count as independent; more of them, some of the same sign, are paired by the seeds that all have.
+    shared = sum(bool(cells[0].size) for _, cells in terms) > 2
+    if shared:
+        terms = with_common_seeds(terms, scores)
     arms = [scores.of(cells, question.tested) for _, cells in terms]
-    nothing = {"estimate": None, "low": None, "high": None, "verdict": "undecided", "power": None}
-    if missing := [title(cells[0]) for arm, (_, cells) in zip(arms, terms, strict=True) if not len(arm)]:
-        return {**about, **nothing, "method": f"no finished cell of {missing[0]}"}
+    for arm, (_, cells) in zip(arms, terms, strict=True):
+        if len(arm) < (2 if cells and cells[0].size else 1):
+            what = title(cells[0]) if cells else "seeds that all its ways of training share"
+            return {**about, "method": f"no answer yet: {len(arm)} finished of {what}"}
     about["means"] = [
         {"weight": weight, "way": title(cells[0]), "mean": float(arm.mean()), "runs": arm.mean(1).tolist()}
         for arm, (weight, cells) in zip(arms, terms, strict=True)
     ]
-    trained = [arm for arm, (_, cells) in zip(arms, terms, strict=True) if cells[0].size]
-    if any(len(arm) < 2 for arm in trained) or not trained:
-        return {**about, **nothing, "method": "fewer than two seeds have finished: no claim about training"}
-    found = contrast_over_seeds(
-        arms, [weight for weight, _ in terms],
-        scale=question.scale, n_comparisons=n_family, n_draws=scores.n_draws,
-    )  # fmt: skip
+    weights = [weight for weight, _ in terms]
+    try:
+        found = contrast_over_seeds(
+            arms, weights, scale=question.scale, seeds="shared" if shared else "separate", n_comparisons=n_family,
+            n_draws=scores.n_draws,
+        )  # fmt: skip
+    except ValueError as error:  # such as a group of one problem: the other questions have answers
+        return {**about, "method": f"no answer: {error}"}
     simultaneous = Estimate(found.mean, found.simultaneous_low, found.simultaneous_high, found.n, found.method)
     effect = question.smallest_effect / unit
     return {
@@ -258,3 +276,21 @@ def answer(question: QuestionConfig, plan: Plan, scores: Scores) -> dict[str, An
         "problems_sd": unit * found.problems_sd,
         "method": found.method,
     }
+
+
+Terms = list[tuple[float, list[Cell]]]
+
+
+def merged(terms: Terms) -> Terms:
+    """Terms with the same cells as one: they are the same runs, not independent ones."""
+    weights: dict[tuple[Cell, ...], float] = {}
+    for weight, cells in terms:
+        weights[tuple(cells)] = weights.get(tuple(cells), 0.0) + weight
+    return [(weight, list(cells)) for cells, weight in weights.items() if weight]
+
+
+def with_common_seeds(terms: Terms, scores: Scores) -> Terms:
+    """The terms with only those seeds of which all trained ones have a finished cell."""
+    finished = [{c.seed for c in cells if c.name in scores.shares} for _, cells in terms if cells[0].size]
+    common = set.intersection(*finished)
+    return [(w, [c for c in cells if not c.size or c.seed in common]) for w, cells in terms]

@@ -11,7 +11,7 @@ from data_prep.bands import BANDS, check_bounds
 from data_prep.config import nearest
 
 TUNING_SEED = 1_000_003  # no seed of a grid, so that the learning rate is not chosen on a cell's own run
-# A term's key -> the cell's, where they differ.
+# What a term of a question may say; all but the weight are values of a grid's axes.
 TERM = ("weight", "band", "size", "model", "response", "where", "length", "match_length", "epochs", "per_problem",
         "random_init")  # fmt: skip
 
@@ -61,10 +61,14 @@ def check_grid(where: str, grid: GridConfig) -> None:
             raise ValueError(f"{where}.{name}: empty")
         if twice := [value for value, n in Counter(values).items() if n > 1]:
             raise ValueError(f"{where}.{name}: {twice[0]} stands there twice: a run counted twice is no second run")
-    if low := [size for size in grid.sizes if size < 0]:
-        raise ValueError(f"{where}.sizes: {low[0]}: 0 (untrained) or more")
-    if bad := [epochs for epochs in grid.epochs if epochs <= 0]:
-        raise ValueError(f"{where}.epochs: {bad[0]}: above 0")
+    for name in ("sizes", "seeds", "per_problem"):
+        if low := [value for value in getattr(grid, name) if value < 0]:
+            raise ValueError(f"{where}.{name}: {low[0]}: 0 or more")
+    if bad := [epochs for epochs in grid.epochs if not 0 < epochs < float("inf")]:
+        raise ValueError(f"{where}.epochs: {bad[0]}: above 0, and a number")
+    for column, value in [item for filters in grid.where for item in filters.items()]:
+        if not isinstance(value, str | int | float):
+            raise ValueError(f"{where}.where: {column}: {value!r}: a text, a number, true or false")
     known = ["all", *BANDS]
     if unknown := [band for band in grid.bands if band not in known]:
         raise ValueError(f"{where}.bands: {unknown[0]!r}{nearest(unknown[0], known)}; known: {', '.join(known)}")
@@ -88,7 +92,7 @@ def cells_of(study: StudyArguments) -> list[Cell]:
     """All cells of the grids, each once, large ones first: the last to finish should be short."""
     cells: dict[str, Cell] = {}
     for grid in study.grids:
-        matched = tuple(band for band in grid.bands if band != "all") if grid.match_length else ()
+        matched = tuple(band for band in BANDS if band in grid.bands) if grid.match_length else ()
         axes = (grid.models or [study.model_name_or_path], grid.sizes, grid.seeds, grid.bands, grid.responses,
                 grid.where, grid.lengths, grid.epochs, grid.per_problem, grid.random_init)  # fmt: skip
         for model, size, seed, band, response, where, length, epochs, per_problem, random_init in product(*axes):
@@ -124,9 +128,18 @@ def terms_of(question: QuestionConfig, study: StudyArguments, cells: Sequence[Ce
             raise ValueError(f"{where}: unknown key {unknown[0]!r}{nearest(unknown[0], TERM)}")
         if "size" not in term:
             raise ValueError(f"{where}: no size (0: the untrained model)")
+        for key in ("weight", "size", "epochs", "per_problem"):
+            value = term.get(key, 0)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+                raise ValueError(f"{where}.{key}: {value!r}: a number (without quotes)")
         some = [cell for cell in cells if means(term, cell, study)]
         if not some:
             raise ValueError(f"{where}: no cell of the grids is like {dict(term)}")
+        if len({cell.seed for cell in some}) < len(some):
+            bands = sorted({", ".join(cell.matched) for cell in some})
+            raise ValueError(
+                f"{where}: cells matched among different bands are meant alike ({'; '.join(bands)}): match only once"
+            )
         found.append((float(term.get("weight", 1.0)), sorted(some, key=lambda cell: cell.seed)))
     return found
 

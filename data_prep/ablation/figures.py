@@ -13,7 +13,7 @@ COLOURS = ("#0a66b7", "#e08214", "#1a7f37", "#8250df", "#cf222e", "#57606a", "#b
 BAND_COLOURS = {"easy": "#1a7f37", "medium": "#bf8700", "hard": "#cf222e", "unsolved": "#8250df", "all": "#57606a"}
 VERDICT_COLOURS = {"holds": "#1a7f37", "contradicted": "#cf222e", "undecided": "#57606a"}
 MAX_LINES = 8
-AXES = ("response", "where", "length", "epochs", "per_problem", "random_init")
+AXES = ("response", "where", "length", "matched", "epochs", "per_problem", "random_init")
 
 
 def write_figures(found: Analysis, folder: Path, budget: str) -> list[tuple[str, str, str]]:
@@ -32,8 +32,8 @@ def write_figures(found: Analysis, folder: Path, budget: str) -> list[tuple[str,
             some = [q for q in found.questions if q["unit"] == unit and q["estimate"] is not None]
             if some:
                 figures.append((f"answers_{unit.replace('-', '_')}", f"Estimates in {unit}: thick line 95 % interval, "
-                                "thin line corrected for the comparisons of its family, triangle smallest effect of "
-                                "interest.", forest(plt, some, unit)))  # fmt: skip
+                                "thin line corrected for the comparisons of its family, dashes the smallest effect "
+                                "of interest.", forest(plt, some, unit)))  # fmt: skip
         lines = lines_of(found)
         for start in range(0, len(lines), MAX_LINES):
             caption = (
@@ -43,7 +43,8 @@ def write_figures(found: Analysis, folder: Path, budget: str) -> list[tuple[str,
             figures.append((f"by_size_{start // MAX_LINES + 1}", caption,
                             by_size(plt, lines[start : start + MAX_LINES], found, budget)))  # fmt: skip
         if matrix := bands_of(found):
-            caption = "Accuracy in %, by the band trained on (at the largest size) and the group of problems tested."
+            size = f"{matrix[0]['size']:,} {budget}"
+            caption = f"Accuracy in %, by the band trained on ({size}) and the group of problems tested."
             figures.append(("trained_and_tested", caption, heat(plt, matrix, found)))
         figures.append(("ways", f"Every way of training at the largest size, in {budget}, and untrained models: mean "
                         "over seeds with its 95 % interval, and the single runs.", ways(plt, found)))  # fmt: skip
@@ -64,8 +65,7 @@ def forest(plt: Any, questions: Sequence[dict[str, Any]], unit: str) -> Any:
         axes.plot([q["simultaneous_low"], q["simultaneous_high"]], [i, i], color=colour, lw=1.2)
         axes.plot([q["low"], q["high"]], [i, i], color=colour, lw=3.5, solid_capstyle="butt")
         axes.plot(q["estimate"], i, "o", color=colour, ms=6)
-        marker = ">" if q["smallest_effect"] > 0 else "<"
-        axes.plot(q["smallest_effect"], i, marker, color="none", mec="#57606a", ms=6)
+        axes.plot([q["smallest_effect"]] * 2, [i - 0.32, i + 0.32], color="black", lw=1.4, ls=(0, (2, 1)))
         text = f"{q['verdict']}  {q['estimate']:+.{1 if unit == 'points' else 2}f}"
         axes.annotate(text, (1.01, i), xycoords=("axes fraction", "data"), va="center", color=colour)
     axes.axvline(0, color="#57606a", lw=0.8)
@@ -118,6 +118,7 @@ def by_size(plt: Any, lines: Sequence[Sequence[dict[str, Any]]], found: Analysis
         axes.set_ylim(-3, 103)
         axes.set_title(f"{'all test problems' if group == 'all' else group} ({found.n_problems[group]:,})", fontsize=10)
         axes.grid(axis="y", lw=0.4, alpha=0.5)
+        axes.tick_params(labelbottom=True)
     for axes in grid.flat[len(found.groups) :]:
         axes.set_axis_off()
     for row in grid:
@@ -182,9 +183,12 @@ def ways(plt: Any, found: Analysis) -> Any:
 
 
 def same_way(record: dict[str, Any], way: dict[str, Any]) -> bool:
-    return all(record[axis] == way[axis] for axis in ("model", "size", "band", *AXES)) and list(
-        record["matched"]
-    ) == list(way["matched"])
+    return all(plain(record[axis]) == plain(way[axis]) for axis in ("model", "size", "band", *AXES))
+
+
+def plain(value: Any) -> Any:
+    """JSON has lists where Python has tuples."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def short(size: float) -> str:

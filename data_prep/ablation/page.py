@@ -90,10 +90,10 @@ def answers(questions: Sequence[Mapping[str, Any]]) -> str:
         power = "" if q["power"] is None else f"{q['power']:.0%}"
         size = f"{q['smallest_effect']:+g} {q['unit']}"
         tested = ", ".join(q["tested"]) or "all"
-        means = "; ".join(f"{m['weight']:+g} × {100 * m['mean']:.1f} % ({m['way']})" for m in q["means"])
+        means = "".join(f"<br>{m['weight']:+g} × {100 * m['mean']:.1f} % {escape(m['way'])}" for m in q["means"])
         rows.append(
-            f'<tr><td class="claim" title="{escape(means)}">{escape(q["claim"])}<br><small class="soft">'
-            f"{escape(q['name'])}, family {escape(q['family'])}, tested on {escape(tested)}</small></td>"
+            f'<tr><td class="claim">{escape(q["claim"])}<br><small class="soft">{escape(q["name"])}, family '
+            f"{escape(q['family'])}, tested on {escape(tested)}{means}</small></td>"
             f'<td class="{q["verdict"]}">{q["verdict"]}</td>'
             + "".join(f"<td>{escape(text)}</td>" for text in [*numbers(q), size, power, q["expected"]])
             + "</tr>"
@@ -103,8 +103,7 @@ def answers(questions: Sequence[Mapping[str, Any]]) -> str:
         "not excluded. <b>contradicted</b>: every effect of interest is excluded. <b>undecided</b>: the interval holds "
         "both. "
         "Verdicts go by the corrected interval (Bonferroni, within the family); power is the chance of an interval on "
-        "the claimed side if the effect were the smallest of interest, with the spread that was seen. Point at a claim "
-        "for its arms.</p>"
+        "the claimed side if the effect were the smallest of interest, with the spread that was seen.</p>"
     )
     heads = (
         "claim",
@@ -124,14 +123,18 @@ def trained_and_tested(report: Mapping[str, Any]) -> str:
     rows = []
     for way in report["ways"]:
         cells = [f"<td>{escape(way['name'])}</td>", f'<td class="number">{way["n_seeds"]}</td>']
-        for name in ("samples", "tokens_per_sample", "response_tokens"):
-            value = f"{way[name]:,.0f}" if name in way else ""
-            cells.append(f'<td class="number" data-value="{way.get(name, "")}">{value}</td>')
+        for name in ("samples", "share_of_fitting", "tokens_per_sample", "response_tokens"):
+            value = way.get(name)
+            shown = "" if value is None else f"{value:.0%}" if name == "share_of_fitting" else f"{value:,.0f}"
+            cells.append(f'<td class="number" data-value="{"" if value is None else value}">{shown}</td>')
         cells += [heat(way["accuracy"].get(group)) for group in groups]
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    heads = ["trained on", "seeds", "samples", "tokens a sample", "tokens a response",
+    heads = ["trained on", "seeds", "samples", "of those that fit", "tokens a sample", "tokens a response",
              *(f"{group} ({report['tested'][group]:,})" for group in groups)]  # fmt: skip
-    note = '<p class="soft">Accuracy in %, mean over seeds, below it the 95 % interval for new seeds and problems.</p>'
+    note = (
+        '<p class="soft">Accuracy in %, mean over seeds, below it the 95 % interval for new seeds and problems (of the '
+        "untrained model: for new problems).</p>"
+    )
     return note + table(heads, rows, sortable=True)
 
 
@@ -150,13 +153,12 @@ def by_size(report: Mapping[str, Any]) -> str:
     if not report["curves"]:
         return ""
     note = (
-        '<p class="soft">Log-odds of a right answer gained by each doubling of the size, one line for each seed. Where '
-        "a bend is seen (its interval leaves out zero) the line is not warranted, and the points say more.</p>"
+        '<p class="soft">Log-odds of a right answer gained by each doubling of the size: a line for each seed, the '
+        "interval over seeds on these problems. Where a bend is seen (its interval leaves out zero) the points say "
+        "more than the line; where none is, that is no proof of a line.</p>"
     )
     rows = ["<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in curve_rows(report)]
-    return note + table(
-        ("trained on", "tested", "log-odds per doubling", "bend", "line warranted"), rows, sortable=True
-    )
+    return note + table(("trained on", "tested", "log-odds per doubling", "bend", "bend seen"), rows, sortable=True)
 
 
 def measures(found: Sequence[Mapping[str, Any]]) -> str:
@@ -179,14 +181,15 @@ def cells(report: Mapping[str, Any]) -> str:
             + "</tr>"
         )  # fmt: skip
     heads = ["cell", "status", "band", "seed", "size", "tokens", "samples", "steps", "loss", "seconds", *groups]
+    commands = "\n\n".join("\n".join([f"# {name}", *lines]) for name, lines in report["commands"].items())
     return (
-        f"<p>One cell again, with its weights kept: <code>{escape(report['command'])} --only CELL --keep_models true "
-        "--output_dir NEW</code>; what that runs: the same with <code>--dry_run true</code>.</p>"
         f"<details><summary>{len(rows):,} cells</summary>{table(heads, rows, sortable=True)}</details>"
+        f"<p>The whole study again, or what is missing of it: <code>{escape(report['command'])}</code></p>"
+        f"<details><summary>The commands of every cell</summary><pre>{escape(commands)}</pre></details>"
     )
 
 
 def settings(report: Mapping[str, Any]) -> str:
-    shown = {**report["settings"], "libraries": report["libraries"], "hardware": report["hardware"],
+    shown = {**report["settings"], "libraries": report["libraries"], "reported_on": report["reported_on"],
              "samples": report["samples"]}  # fmt: skip
     return f"<pre>{escape(json.dumps(shown, indent=2, default=str))}</pre>"

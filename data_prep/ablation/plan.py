@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,10 +16,9 @@ import yaml
 
 from data_prep.ablation.cells import cells_of, terms_of, tuning_cells
 from data_prep.ablation.selection import Pool, Selection, read_test
-from data_prep.ablation.settings import Cell, PowerArguments, RunArguments, StudyArguments
+from data_prep.ablation.settings import Cell, RunArguments, StudyArguments
 from data_prep.artefacts import hash_path
 from data_prep.config import REPOSITORY, nearest
-from data_prep.statistics import Spread, power, smallest_n_seeds
 from data_prep.tokenization import Rules
 
 RECIPES = REPOSITORY / "recipes"
@@ -36,8 +36,10 @@ class Plan:
     cells: list[Cell]
     tuning: list[Cell]
     selections: dict[str, Selection]  # by the cell's name
-    orders: dict[str, tuple[Cell, np.ndarray]]  # by the data's name: a cell of it, and the rows that it needs at most
+    orders: dict[str, tuple[Cell, np.ndarray, int]]  # by the data's name: a cell, rows in order, how many are needed
+    shares: dict[str, float]  # by the cell's name: of the samples that fit, how many it draws
     n_test: int
+    groups: dict[str, int]  # of test problems, and how many are in each; `all` among them
     test_hash: str
     left_out: dict[str, int]
     pool: Pool
@@ -70,6 +72,8 @@ def make_plan(study: StudyArguments, workers: int, may_estimate: bool = False) -
     n_problems = evaluate_settings(study).get("n_problems")
     test_ids, groups = read_test(study.test, n_problems, study.group_by)
     dev_ids, _ = read_test(study.dev, n_problems, study.group_by)
+    if both := test_ids & dev_ids:
+        raise ValueError(f"dev: {len(both):,} of its problems are test problems too: choose the rates on others")
     for question in study.questions:
         if unknown := [group for group in question.tested if group not in groups]:
             raise ValueError(
@@ -93,7 +97,8 @@ def make_plan(study: StudyArguments, workers: int, may_estimate: bool = False) -
             continue
         pool.count_tokens(model, response, tokenizer, rules, workers)
     selections: dict[str, Selection] = {}
-    orders: dict[str, tuple[Cell, np.ndarray]] = {}
+    orders: dict[str, tuple[Cell, np.ndarray, int]] = {}
+    shares: dict[str, float] = {}
     known: dict[str, np.ndarray] = {}
     for cell in trained:
         if cell.data not in known:
@@ -101,9 +106,22 @@ def make_plan(study: StudyArguments, workers: int, may_estimate: bool = False) -
         selection = pool.select(cell, known[cell.data], study.budget, test_ids | dev_ids)
         selections[cell.name] = selection
         if not selection.fault:
-            longest = max(selection.n_rows, len(orders[cell.data][1]) if cell.data in orders else 0)
-            orders[cell.data] = (cell, known[cell.data][:longest])
-    return Plan(study, cells, tuning, selections, orders, len(test_ids), test_hash, dict(pool.left_out), pool)
+            needed = max(selection.n_rows, orders[cell.data][2] if cell.data in orders else 0)
+            orders[cell.data] = (cell, known[cell.data], needed)
+            shares[cell.name] = selection.n_rows / len(known[cell.data])
+    return Plan(
+        study,
+        cells,
+        tuning,
+        selections,
+        orders,
+        shares,
+        len(test_ids),
+        dict(groups),
+        test_hash,
+        dict(pool.left_out),
+        pool,
+    )
 
 
 def load_tokenizer(model: str) -> Any:
@@ -118,6 +136,9 @@ def load_tokenizer(model: str) -> Any:
 def rules_of(study: StudyArguments) -> Rules:
     """What the SFT of every cell does with samples that it cannot use: they are left out here, before the budget."""
     settings = sft_settings(study)
+    for name, unset in (("max_steps", -1), ("eval_share", 0), ("streaming", False), ("eval_datasets", [])):
+        if settings.get(name, unset) != unset:
+            raise ValueError(f"sft: {name}: a cell would not train on what is counted for it: leave it out")
     if settings.get("chat_template_path") or settings.get("added_tokens"):
         raise ValueError("chat_template_path and added_tokens change what is counted: save them with the model instead")
     return Rules(settings.get("max_length", 16384), unclosed_thought=settings.get("unclosed_thought", "drop"),
@@ -125,13 +146,20 @@ def rules_of(study: StudyArguments) -> Rules:
 
 
 def sft_settings(study: StudyArguments) -> dict[str, Any]:
-    from_file = yaml.safe_load(Path(study.sft).read_text()) if study.sft else {}
-    return {**from_file, **study.sft_options}
+    return {**read_yaml("sft", study.sft), **study.sft_options}
 
 
 def evaluate_settings(study: StudyArguments) -> dict[str, Any]:
-    from_file = yaml.safe_load(Path(study.evaluate).read_text()) if study.evaluate else {}
-    return {**from_file, **study.evaluate_options}
+    return {**read_yaml("evaluate", study.evaluate), **study.evaluate_options}
+
+
+def read_yaml(option: str, path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return yaml.safe_load(Path(path).read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"{option}: {path}: cannot be read: {' '.join(str(error).split())}") from None
 
 
 # --- Commands
@@ -147,7 +175,7 @@ def train_command(plan: Plan, cell: Cell, run: RunArguments, learning_rate: floa
     options: dict[str, Any] = {
         "config": plan.folder / SFT,
         "model_name_or_path": cell.model,
-        "datasets": f"{{path: {plan.folder / 'data' / cell.data}, n_rows: {selection.n_rows}}}",
+        "datasets": {"path": str(plan.folder / "data" / cell.data), "n_rows": selection.n_rows},
         "output_dir": plan.folder / "cells" / cell.name / "model",
         "seed": cell.seed,
         "num_train_epochs": f"{cell.epochs:g}",
@@ -182,7 +210,9 @@ def write_settings(plan: Plan) -> None:
     plan.folder.mkdir(parents=True, exist_ok=True)
     sft = {name: value for name, value in sft_settings(plan.study).items() if name not in OF_A_CELL}
     for name, settings in ((SFT, sft), (EVALUATE, evaluate_settings(plan.study))):
-        (plan.folder / name).write_text(yaml.safe_dump(settings, sort_keys=False))
+        temporary = plan.folder / f".{name}.tmp-{os.getpid()}"  # jobs of an array write the same, side by side
+        temporary.write_text(yaml.safe_dump(settings, sort_keys=False))
+        os.replace(temporary, plan.folder / name)
 
 
 def as_flags(options: Mapping[str, Any]) -> list[str]:
@@ -224,56 +254,6 @@ def model_hash(model: str) -> str:
         return model
     files = sorted([*Path(model).glob("*.safetensors"), *Path(model).glob("*.json")])
     return hashlib.sha256("".join(f"{file.name} {hash_path(file)}\n" for file in files).encode()).hexdigest()
-
-
-# --- Cost
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Tokens to train on and to generate, and hours, for cells that run `at_once` side by side."""
-
-    n_cells: int
-    trained: int
-    generated: int
-    hours: float
-    at_once: int
-
-
-def cost_of(
-    plan: Plan, cells: Sequence[Cell], throughput: float, evaluate_throughput: float, response_tokens: int, at_once: int
-) -> Cost:
-    """What the cells cost at these tokens a second (of one cell)."""
-    trained = round(sum(plan.selections[c.name].tokens * c.epochs for c in cells if c.size))
-    generated = plan.n_test * response_tokens * len(cells)
-    seconds = trained / throughput + generated / evaluate_throughput
-    return Cost(len(cells), trained, generated, seconds / 3600 / min(at_once, max(1, len(cells))), at_once)
-
-
-def probe_cell(plan: Plan) -> Cell | None:
-    """The cheapest cell that can be trained: by it the throughput is measured."""
-    able = [cell for cell in plan.cells if cell.size and not plan.selections[cell.name].fault]
-    return min(able, key=lambda cell: (cell.size, cell.name)) if able else None
-
-
-def power_lines(plan: Plan, expected: PowerArguments) -> list[str]:
-    """What differences of two ways of training the grid can see, by the spread that is expected."""
-    spread = Spread(expected.seed_sd, expected.interaction_sd, expected.residual_sd)
-    lines = []
-    for question in plan.study.questions:
-        if question.scale != "points":
-            continue
-        terms = terms_of(question, plan.study, plan.cells)
-        n_seeds = min((len(cells) for _, cells in terms if cells[0].size), default=0)
-        if n_seeds < 2:
-            lines.append(f"{question.name:28} one seed: no claim about training; give at least two, better five")
-            continue
-        effect = abs(question.smallest_effect)
-        chance = power(effect, n_seeds, plan.n_test, spread, problems="sampled")
-        wanted = smallest_n_seeds(effect, plan.n_test, spread, problems="sampled")
-        needed = f"80 % takes {wanted}" if wanted else f"80 % takes more than {plan.n_test:,} problems"
-        lines.append(f"{question.name:28} {effect:g} points, {n_seeds} seeds: {chance:4.0%} ({needed})")
-    return lines
 
 
 def resolved(study: StudyArguments) -> StudyArguments:

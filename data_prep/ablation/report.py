@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,8 +14,11 @@ import pandas as pd
 
 from data_prep.ablation.analysis import Analysis
 from data_prep.ablation.figures import write_figures
+from data_prep.ablation.launching import command_again
 from data_prep.ablation.page import page
-from data_prep.ablation.plan import Plan, sft_settings
+from data_prep.ablation.plan import Plan, as_shell, evaluate_command, sft_settings, train_command
+from data_prep.ablation.settings import RunArguments
+from data_prep.ablation.study import records_of
 from data_prep.ablation.transfer import as_text, measures_of, transfer
 from data_prep.ablation.words import curve_rows, effect, numbers, percent, summary
 from data_prep.artefacts import MANIFEST, library_versions, read_manifest, write_json
@@ -27,11 +29,11 @@ TIDY = ("name", "model", "band", "size", "seed", "response", "where", "length", 
         "seconds")  # fmt: skip
 
 
-def write_report(plan: Plan, found: Analysis) -> None:
+def write_report(plan: Plan, run: RunArguments, found: Analysis) -> None:
     """Writes everything below `report_dir` (or the study's folder) and prints the verdicts."""
     folder = Path(plan.study.report_dir or plan.study.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    report = as_report(plan, found)
+    report = as_report(plan, run, found)
     tidy(found).to_parquet(folder / "cells.parquet", compression="zstd", index=False)
     write_json(folder / "report.json", report)
     figures = write_figures(found, folder / "figures", plan.study.budget)
@@ -51,7 +53,7 @@ def tidy(found: Analysis) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def as_report(plan: Plan, found: Analysis) -> dict[str, Any]:
+def as_report(plan: Plan, run: RunArguments, found: Analysis) -> dict[str, Any]:
     """All numbers of the report, for programs."""
     manifest = read_manifest(plan.folder) or {}
     done = [record for record in found.cells if record["status"] == "done"]
@@ -62,6 +64,7 @@ def as_report(plan: Plan, found: Analysis) -> dict[str, Any]:
         "study": Path(plan.study.output_dir).name,
         "questions_fixed": manifest.get("fixed"),
         "questions_sha256": manifest.get("questions_sha256"),
+        "cells_added_later": manifest.get("cells_added_later", []),
         "manifest": str(plan.folder / MANIFEST),
         "budget": plan.study.budget,
         "learning_rate": "tuned for each size on " + ", ".join(plan.study.dev) if plan.tuning else "fixed",
@@ -69,13 +72,22 @@ def as_report(plan: Plan, found: Analysis) -> dict[str, Any]:
         "questions": found.questions,
         "ways": found.ways,
         "curves": found.curves,
+        "tuning": records_of(plan, plan.tuning),
         "cells": [{key: value for key, value in r.items() if key not in ("key", "device")} for r in found.cells],
         "tested": found.n_problems,
         "samples": {"path": plan.study.samples, "rows": len(plan.pool.rows), "hash": plan.pool.hash,
                     "left_out": plan.left_out, "bands": dict(Counter(plan.pool.band))},
         "difficulty_measures": transfer(measures_of(columns, plan.pool.rates), plan.study.bands),
-        "command": shlex.join(["python", "recipes/ablate.py", *sys.argv[1:]]),
-        "hardware": hardware(),
+        "commands": {
+            cell.name: [
+                *([as_shell(train_command(plan, cell, run, record.get("learning_rate")))] if cell.size else []),
+                as_shell(evaluate_command(plan, cell)),
+            ]
+            for cell, record in zip(plan.cells, found.cells, strict=True)
+            if record["status"] != "missing"
+        },
+        "command": shlex.join(["python", *command_again(("--only", "--report_only", "--dry_run", "--report_dir"))]),
+        "reported_on": hardware(),
         "settings": {"study": asdict(plan.study), "sft": sft_settings(plan.study)},
         "tokens_trained": sum(record.get("tokens", 0) for record in done),
         "cell_hours": round(sum(record["seconds"] for record in found.cells if "seconds" in record) / 3600, 2),
@@ -124,17 +136,19 @@ def markdown(report: Mapping[str, Any], figures: Sequence[tuple[str, str]]) -> s
     lines += ["", "## Accuracy by what was trained on and tested", "",
               "In %, mean over seeds with the 95 % interval for new seeds and problems.", ""]  # fmt: skip
     lines += table(
-        ["trained on", "seeds", "samples", "tokens a sample", *(f"{g} ({report['tested'][g]:,})" for g in groups)],
+        ["trained on", "seeds", "samples", "of those that fit", "tokens a sample",
+         *(f"{g} ({report['tested'][g]:,})" for g in groups)],
         [
-            [way["name"], str(way["n_seeds"]), count(way, "samples"), count(way, "tokens_per_sample"),
+            [way["name"], str(way["n_seeds"]), count(way, "samples"), share(way), count(way, "tokens_per_sample"),
              *(percent(way["accuracy"].get(group)) for group in groups)]
             for way in report["ways"]
         ],
     )  # fmt: skip
     if report["curves"]:
-        lines += ["", "## By size", "", "Log-odds of a right answer gained by each doubling of the size; a line is "
-                  "warranted where no bend is seen (its interval holds zero).", ""]  # fmt: skip
-        lines += table(["trained on", "tested", "log-odds per doubling", "bend", "line warranted"], curve_rows(report))
+        lines += ["", "## By size", "", "Log-odds of a right answer gained by each doubling of the size; lines by "
+                  "seed, interval over seeds on these problems. Where a bend is seen the points say more.",
+                  ""]  # fmt: skip
+        lines += table(["trained on", "tested", "log-odds per doubling", "bend", "bend seen"], curve_rows(report))
     if report["difficulty_measures"]:
         lines += ["", "## Measures of difficulty", ""]
         lines += ["```", *("\n\n".join(map(as_text, report["difficulty_measures"]))).splitlines(), "```"]
@@ -146,6 +160,10 @@ def markdown(report: Mapping[str, Any], figures: Sequence[tuple[str, str]]) -> s
 
 def count(way: Mapping[str, Any], name: str) -> str:
     return f"{way[name]:,.0f}" if name in way else "-"
+
+
+def share(way: Mapping[str, Any]) -> str:
+    return "-" if way["share_of_fitting"] is None else f"{way['share_of_fitting']:.0%}"
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -21,13 +21,13 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from math import isfinite
 from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from data_prep.ablation.plan import Plan, evaluate_command, evaluated_model, key_of, train_command
@@ -35,15 +35,16 @@ from data_prep.ablation.settings import Cell, RunArguments
 from data_prep.artefacts import MANIFEST, now, write_json
 from data_prep.config import REPOSITORY
 
-RESULT = "cell.json"
+RESULT, BEGUN = "cell.json", "begun"
 PR_SET_PDEATHSIG = 1
 
 
-@dataclass
 class CellFailed(Exception):
-    """A stage of a cell ended with a fault; the rest of the grid goes on."""
+    """A stage of a cell ended with a fault, which is recorded; the rest of the grid goes on."""
 
-    reason: str
+
+class CellStopped(Exception):
+    """A stage was killed, or someone else runs the cell: nothing is recorded, the next start goes on with it."""
 
 
 def devices(run: RunArguments) -> list[str]:
@@ -70,6 +71,7 @@ class Runner:
         self.n_threads = max(1, (os.cpu_count() or 1) // n_at_once)
         self.context = multiprocessing.get_context("forkserver")
         self.stopped = False
+        self.processes: set[subprocess.Popen[bytes]] = set()
         if run.warm:
             self.context.set_forkserver_preload([__name__, *preload])
             # Libraries read the first two once, when they are imported; the others keep the working directory, where
@@ -82,10 +84,22 @@ class Runner:
             os.environ.clear()
             os.environ.update(before)
 
+    def stop(self) -> None:
+        """Kills what is running; nothing of it is recorded."""
+        self.stopped = True
+        for child in multiprocessing.active_children():
+            child.kill()
+        for own in list(self.processes):
+            with suppress(ProcessLookupError):
+                os.killpg(own.pid, signal.SIGKILL)
+
     def stage(self, command: list[str], log: Path, device: str) -> None:
-        """Runs one stage to its end; what it prints goes to `log`. Raises CellFailed with the log's last line."""
+        """Runs one stage to its end; what it prints goes to `log`.
+
+        Raises CellFailed with what the log says last, and CellStopped where the stage was killed.
+        """
         if self.stopped:
-            raise KeyboardInterrupt
+            raise CellStopped("the grid is stopping")
         variables = {"OMP_NUM_THREADS": str(self.n_threads), "TOKENIZERS_PARALLELISM": "false"}
         if "PYTHONPATH" in os.environ:
             variables["PYTHONPATH"] = os.environ["PYTHONPATH"]
@@ -98,12 +112,17 @@ class Runner:
             code = process.exitcode
         else:
             with log.open("ab") as output:
-                code = subprocess.run(
+                own = subprocess.Popen(
                     [sys.executable, *command], stdout=output, stderr=output, env={**os.environ, **variables},
-                    preexec_fn=die_with_parent, check=False,
-                ).returncode  # fmt: skip
+                    preexec_fn=die_with_parent, start_new_session=True,
+                )  # fmt: skip
+                self.processes.add(own)
+                code = own.wait()
+                self.processes.discard(own)
+        if code and (code < 0 or self.stopped):
+            raise CellStopped(f"killed by signal {-code}" if code < 0 else "the grid is stopping")
         if code:
-            raise CellFailed(last_words(log, code))
+            raise CellFailed(f"{last_words(log)} (exit status {code}; {log})")
 
 
 def die_with_parent() -> None:
@@ -115,7 +134,7 @@ def die_with_parent() -> None:
 def run_forked(command: list[str], log: str, variables: dict[str, str]) -> None:
     """Becomes the program that `python *command` would be, with its output in a file."""
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the grid, which stops its cells itself
     with open(log, "ab") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
@@ -150,7 +169,7 @@ def served(model: str, run: RunArguments, device: str, log: Path) -> Iterator[st
         deadline = monotonic() + 60 * run.serve_minutes
         while not answers(port):
             if server.poll() is not None:
-                raise CellFailed(f"the server ended: {last_words(log, server.returncode)}")
+                raise CellFailed(f"the server ended: {last_words(log)} ({log})")
             if monotonic() > deadline:
                 raise CellFailed(f"the server has not answered for {run.serve_minutes:g} minutes: see {log}")
             sleep(0.5)
@@ -172,20 +191,20 @@ def answers(port: int) -> bool:
         return False
 
 
-def last_words(log: Path, code: int | None) -> str:
+def last_words(log: Path) -> str:
+    """The last error that a log tells of, else its last line that is no progress bar."""
     text = (log.read_text(errors="replace") if log.exists() else "").replace("\r", "\n").strip()
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in text.splitlines() if line.strip() and "%|" not in line]
     errors = [line for line in lines if line.startswith("error: ") or "Error" in line.partition(":")[0]]
-    said = (errors or lines or [""])[-1].removeprefix("error: ")
-    how = f"killed by signal {-code}" if code and code < 0 else f"exit status {code}"
-    return f"{said} ({how}; {log})"
+    return (errors or lines or ["it said nothing"])[-1].removeprefix("error: ")
 
 
 def run_cell(plan: Plan, cell: Cell, runner: Runner, device: str, learning_rate: float | None) -> dict[str, Any]:
     """Trains and evaluates a cell, whatever of it is not there yet, and writes its record, which is returned."""
     folder = plan.folder / "cells" / cell.name
     folder.mkdir(parents=True, exist_ok=True)
-    record: dict[str, Any] = {"key": key_of(cell, plan), **cell.as_dict(), "started": now(), "device": device}
+    key = key_of(cell, plan)
+    record: dict[str, Any] = {"key": key, **cell.as_dict(), "started": now(), "device": device}
     clock = monotonic()
     try:
         if cell.size:
@@ -194,6 +213,8 @@ def run_cell(plan: Plan, cell: Cell, runner: Runner, device: str, learning_rate:
                 raise CellFailed(selection.fault)
             if plan.tuning and learning_rate is None:
                 raise CellFailed("no learning rate: no tuning cell of its model and size ran to its end")
+        begin(folder, key)
+        if cell.size:
             train(plan, cell, runner, device, learning_rate, record)
         record["seconds_training"] = round(monotonic() - clock, 1)
         evaluation = folder / "evaluation"
@@ -204,15 +225,25 @@ def run_cell(plan: Plan, cell: Cell, runner: Runner, device: str, learning_rate:
         record["accuracy"], record["response_tokens"] = scores(result)
         record["status"], record["fault"] = "done", None
     except CellFailed as error:
-        record["status"], record["fault"] = "failed", error.reason
+        record["status"], record["fault"] = "failed", str(error)
     except (OSError, ValueError, LookupError) as error:  # a full disk, a folder removed under us: the rest goes on
         record["status"], record["fault"] = "failed", f"{type(error).__name__}: {error}"
     record["seconds"] = round(monotonic() - clock, 1)
     record["ended"] = now()
-    if not runner.run.keep_models:
+    if record["status"] == "done" and not runner.run.keep_models:
         shutil.rmtree(folder / "model", ignore_errors=True)
     write_json(folder / RESULT, record)
     return record
+
+
+def begin(folder: Path, key: str) -> None:
+    """Marks the folder as of these settings; what a cell of others has left there unfinished is removed."""
+    path = folder / BEGUN
+    if path.is_file() and path.read_text() == key:
+        return
+    for name in ("model", "evaluation", "evaluation.partial"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    path.write_text(key)
 
 
 def train(
@@ -247,19 +278,20 @@ def train(
 
 
 def diverged(history: Sequence[dict[str, Any]], train_loss: float) -> str | None:
-    """Why a training is taken to have diverged: a loss or gradient that is no number, or a loss that has risen."""
-    losses = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
+    """Why a training is taken to have diverged: a loss or gradient that is no number, or a loss that has doubled.
+
+    The latter from the first tenth of the logged losses to the last one, in the mean: noise is no divergence.
+    """
+    losses = [(entry["step"], float(entry["loss"])) for entry in history if "loss" in entry]
     norms = [(entry["step"], entry["grad_norm"]) for entry in history if entry.get("grad_norm") is not None]
     for what, values in (("loss", losses), ("gradient norm", norms), ("mean loss", [(0, train_loss)])):
         for step, value in values:
             if not isfinite(float(value)):
                 return f"training diverged: {what} {value} at step {step}"
-    if len(losses) > 1 and float(losses[-1][1]) > float(losses[0][1]):
-        (first, before), (last, after) = losses[0], losses[-1]
-        return (
-            f"training diverged: loss {float(before):.3g} at step {first}, {float(after):.3g} at step {last}: "
-            "lower the learning rate"
-        )
+    n = max(1, len(losses) // 10)
+    before, after = (sum(loss for _, loss in part) / n for part in (losses[:n], losses[-n:]))
+    if losses and after > 2 * before:
+        return f"training diverged: loss {before:.3g} at its beginning, {after:.3g} at its end: lower the learning rate"
     return None
 
 
@@ -287,7 +319,7 @@ def read_cell(plan: Plan, cell: Cell) -> dict[str, Any] | None:
         record = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path}: broken ({error}): remove it, and the cell is run again") from None
-    if record["key"] != key_of(cell, plan):
+    if not isinstance(record, dict) or record.get("key") != key_of(cell, plan):
         raise ValueError(
             f"{path.parent}: a cell of other settings or samples: choose another --output_dir or remove it"
         )
@@ -314,11 +346,18 @@ def run_cells(
     for place in places:
         free.put(place)
 
-    def one(cell: Cell) -> dict[str, Any]:
+    def one(cell: Cell) -> str:
+        """Runs the cell when a place is free; what is to be said of it."""
         device = free.get()
         try:
-            rate = cell.learning_rate or rates.get((cell.model, cell.size, cell.random_init))
-            return run_cell(plan, cell, runner, device, rate)
+            with FileLock(plan.folder / "cells" / f".{cell.name}.lock", blocking=False):
+                rate = cell.learning_rate or rates.get((cell.model, cell.size, cell.random_init))
+                record = run_cell(plan, cell, runner, device, rate)
+            return record["fault"] or f"{100 * record['accuracy']['all']:.1f} %, {record['seconds']:.0f} s"
+        except Timeout:
+            return "left to another process, which runs it"
+        except CellStopped as error:
+            return f"not finished: {error}"
         finally:
             free.put(device)
 
@@ -330,17 +369,14 @@ def run_cells(
         futures = {pool.submit(one, cell): cell for cell in waiting}
         try:
             for n, future in enumerate(as_completed(futures), n_there + 1):
-                cell, record = futures[future], future.result()
-                said = record["fault"] or f"{100 * record['accuracy']['all']:.1f} %, {record['seconds']:.0f} s"
-                bar.write(f"[{n:,}/{len(cells):,}] {cell.name}: {said}")
+                cell = futures[future]
+                bar.write(f"[{n:,}/{len(cells):,}] {cell.name}: {future.result()}")
                 sys.stdout.flush()
                 bar.update(weight(plan, cell))
         except BaseException:
-            runner.stopped = True
+            runner.stop()
             for future in futures:
                 future.cancel()
-            for child in multiprocessing.active_children():
-                child.kill()
             raise
 
 

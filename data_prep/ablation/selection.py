@@ -5,6 +5,7 @@ problem. The order is written once as an artefact folder; a cell names it and ho
 """
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,6 @@ from data_prep.bands import band_of
 from data_prep.benchmarks import find_benchmarks, group_column, read_benchmark
 from data_prep.config import nearest
 from data_prep.formats import END_THINK, THINK
-from data_prep.rows import SCHEMAS
 from data_prep.small_world.samples import small_world_folder
 from data_prep.sources import find_files
 from data_prep.tokenization import Rules, tokenize
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 LENGTH_BINS = 20  # of equally many samples each, within which bands are matched
 UNKNOWN = "no band"
+COUNTING = 1  # changes with the way tokens are counted, so that no old counts are found
 N_SMALL_WORLD = 6000  # samples, where `small-world` is asked for
 CHARACTERS_PER_TOKEN = 3.2  # of Long-CoT mathematics, where only an estimate can be had
 
@@ -114,7 +115,9 @@ class Pool:
         self, model: str, response: Response, tokenizer: "PreTrainedTokenizerBase", rules: Rules, workers: int
     ) -> None:
         """Counts the tokens of every row as this model would be trained on it; 0 where it would be left out."""
-        name = hashlib.sha256(f"{self.hash}/{model}/{response}/{rules}/{tokenizer.chat_template}".encode()).hexdigest()
+        backend = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else str(tokenizer.get_vocab())
+        key = [COUNTING, self.hash, response, str(rules), tokenizer.chat_template, backend]
+        name = hashlib.sha256("\n".join(map(str, key)).encode()).hexdigest()
         table = self.rows.map(
             partial(count_row, tokenizer=tokenizer, rules=rules, response=response),
             remove_columns=self.rows.column_names,
@@ -195,10 +198,14 @@ class Pool:
             )
         return Selection(n_rows, len(set(ids)), int(tokens[:n_rows].sum()), int(trained[:n_rows].sum()))
 
+    def fingerprint(self, cell: Cell, order: np.ndarray) -> str:
+        """Hash of the rows of the order as they are written."""
+        rows = [[self.ids[i], int(self.number[i]), self.band[i]] for i in order]
+        return hashlib.sha256(json.dumps([self.hash, cell.response, rows]).encode()).hexdigest()
+
     def write(self, cell: Cell, order: np.ndarray, folder: Path) -> None:
         """Writes the rows of the order as an artefact folder, each with its `band` and `n_tokens`."""
         tokens = self.lengths[cell.model, cell.response][0]
-        columns = [name for name in self.rows.column_names if name not in SCHEMAS["sample"].names]
 
         def rows() -> Iterator[dict[str, Any]]:
             for i, row in zip(order, self.rows.select(order), strict=True):
@@ -206,10 +213,10 @@ class Pool:
                     "messages": variant(row, cell.response), "n_tokens": int(tokens[i]), "band": self.band[i]
                 }  # fmt: skip
 
-        config = {"cell": cell.as_dict(), "columns": columns}
         write_artefact(
-            folder, "sample", rows(), stage="ablate", config=config, seed=cell.seed, inputs={"samples": self.hash}
-        )
+            folder, "sample", rows(), stage="ablate", config={"cell": cell.as_dict()}, seed=cell.seed,
+            inputs={"samples": self.hash}, extra={"fingerprint": self.fingerprint(cell, order)},
+        )  # fmt: skip
 
 
 def count_row(
@@ -295,18 +302,19 @@ def matched_keys(
     return new, taking_part
 
 
-def read_test(names: Sequence[str], n_problems: int | None, group_by: str | None) -> tuple[set[str], set[str]]:
-    """Ids of the problems of benchmarks (of the first `n_problems` of each, if given), and the groups they are in.
+def read_test(names: Sequence[str], n_problems: int | None, group_by: str | None) -> tuple[set[str], Counter[str]]:
+    """Ids of the problems of benchmarks (of the first `n_problems` of each, if given), and the sizes of their groups.
 
     Raises ValueError where a benchmark lacks the column `group_by`: evaluate.py would refuse it after each training.
     """
     ids: set[str] = set()
-    groups = {"all"}
+    groups: Counter[str] = Counter()
     for benchmark in find_benchmarks(names):
         rows = read_benchmark(benchmark, n_problems, quiet=True)[0]
         if group_by and all(row.get(group_by) is None for row in rows):
             raise ValueError(f"group_by {group_by}: {benchmark.name} has the columns {', '.join(sorted(rows[0]))}")
         column = group_column(rows, group_by)
         ids |= {row["problem_id"] for row in rows}
-        groups |= {str(row.get(column)) for row in rows if column}
+        groups["all"] += len(rows)
+        groups.update(str(row.get(column)) for row in rows if column)
     return ids, groups

@@ -95,7 +95,8 @@ class StudyArguments:
         default_factory=lambda: [0.8, 0.4], metadata={"help": "pass rates from which a problem is easy, medium"}
     )
     tune_lr: list[float] = field(
-        default_factory=list, metadata={"help": "learning rates, of which the best on dev is taken, for each size"}
+        default_factory=list,
+        metadata={"help": "learning rates, of which the best on dev is taken for each size, by cells of all bands"},
     )
     dev: list[str] = field(default_factory=list, metadata={"help": "benchmarks on which it is chosen"})
     output_dir: str = field(default="outputs/ablate", metadata={"help": "folder of cells and report; resumed if there"})
@@ -142,7 +143,9 @@ class RunArguments:
     evaluate_throughput: float | None = field(
         default=None, metadata={"help": "tokens a second that one cell's evaluation generates (default: the same way)"}
     )
-    response_tokens: int = field(default=4000, metadata={"help": "expected length of a response, for the estimate"})
+    response_tokens: int | None = field(
+        default=None, metadata={"help": "expected length of a response (default: as in finished cells, else 4,000)"}
+    )
     max_hours: float | None = field(default=None, metadata={"help": "refuse a grid that would take longer"})
 
 
@@ -182,7 +185,7 @@ class Cell:
         """
         parts = [label(self.model), self.band]
         parts += [] if self.response == "long" else [self.response]
-        parts += [re.sub(r"[^A-Za-z0-9.-]+", "-", f"{column}-{value}") for column, value in self.where]
+        parts += [slug(f"{column}-{value}") for column, value in self.where]
         parts += [] if self.length == "any" else [f"tokens-{self.length}"]
         parts += [f"matched-{'-'.join(self.matched)}"] if self.matched else []
         parts += [f"upto{self.per_problem}"] if self.per_problem else []
@@ -201,6 +204,12 @@ class Cell:
 
     def as_dict(self) -> dict[str, Any]:
         return {"name": self.name, **asdict(self), "where": dict(self.where)}
+
+
+def slug(text: str) -> str:
+    """The text as part of a folder's name; with a hash where that leaves something out."""
+    plain = re.sub(r"[^A-Za-z0-9.-]+", "-", text).replace("..", ".")
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def short(name: str) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+OVERLAP = 0.3  # share of the samples that two seeds may have in common before the report speaks of it
+
 
 def effect(q: Mapping[str, Any]) -> str:
     """`+12.3 points (8.1 to 16.5), power 99 %`."""
@@ -23,12 +25,21 @@ def summary(report: Mapping[str, Any]) -> list[str]:
     status = ", ".join(f"{n:,} {what}" for what, n in report["status"].items())
     samples = report["samples"]
     left_out = ", ".join(f"{n:,} {reason}" for reason, n in samples["left_out"].items() if n) or "none"
+    drawn = max((way["share_of_fitting"] or 0 for way in report["ways"]), default=0)
+    overlap = (
+        f" Two seeds share up to {drawn:.0%} of their samples, so intervals hold less of the chance in drawing them "
+        "than with more samples to draw from (column 'of those that fit')."
+        if drawn > OVERLAP
+        else ""
+    )
+    added = len(report["cells_added_later"])
     return [
         f"Cells: {status}. Sizes count {report['budget']}; learning rate {report['learning_rate']}. "
         f"{report['tokens_trained']:,} tokens trained on in {report['cell_hours']:g} cell hours.",
-        f"Samples: {samples['rows']:,} of {samples['path']}; left out: {left_out}.",
+        f"Samples: {samples['rows']:,} of {samples['path']}; left out: {left_out}.{overlap}",
         f"Questions, tests and smallest effects were fixed at {report['questions_fixed']}, before the first cell "
-        f"(SHA-256 {(report['questions_sha256'] or '')[:12]}).",
+        f"(SHA-256 {(report['questions_sha256'] or '')[:12]})."
+        + (f" {added:,} cells were added to the grids later." if added else ""),
     ]
 
 
@@ -47,6 +58,6 @@ def numbers(q: Mapping[str, Any]) -> list[str]:
 def curve_rows(report: Mapping[str, Any]) -> list[list[str]]:
     return [
         [c["way"], c["tested"], f"{c['slope']:.2f} ({c['low']:.2f} to {c['high']:.2f})",
-         f"{c['bend']:.2f} ({c['bend_low']:.2f} to {c['bend_high']:.2f})", "yes" if c["warranted"] else "no"]
+         f"{c['bend']:.2f} ({c['bend_low']:.2f} to {c['bend_high']:.2f})", "yes" if c["bend_seen"] else "no"]
         for c in report["curves"]
     ]  # fmt: skip

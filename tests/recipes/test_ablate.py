@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -197,11 +198,29 @@ def test_questions_that_cannot_be_answered(
         ({"gpus_per_cell": 2}, "--accelerate_config"),
         ({"group_by": "level"}, "group_by level: sums has the columns"),
         ({"serve": "vllm serve"}, "{model} and {port}"),
+        ({"evaluate_options": {"max_new_token": 8}}, "evaluate.yaml: max_new_token: unknown key"),
+        ({"sft_options": {"max_length": 512, "learning_rat": 1}}, "sft.yaml: learning_rat: unknown key"),
+        ({"report_only": True}, "no cell has finished yet"),
         ({"only": ["tiny_easy_s0_1501"]}, "did you mean tiny_easy_s0_1500"),
         ({"samples": "nowhere"}, "no artefact folder of samples"),
         ({"throughput": 1.0, "evaluate_throughput": 1.0, "max_hours": 0.5}, "more than --max_hours 0.5"),
     ],
-    ids=["seed twice", "band", "column", "question", "tune", "gpus", "group", "serve", "only", "samples", "hours"],
+    ids=[
+        "seed twice",
+        "band",
+        "column",
+        "question",
+        "tune",
+        "gpus",
+        "group",
+        "serve",
+        "evaluate",
+        "sft",
+        "report",
+        "only",
+        "samples",
+        "hours",
+    ],
 )
 def test_mistakes_are_one_line(
     run: Run, study: dict[str, Any], tmp_path: Path, changes: dict[str, Any], said: str
@@ -229,14 +248,66 @@ def test_plan_without_running(run: Run, study: dict[str, Any], tmp_path: Path) -
     script = (tmp_path / "study" / "cells.slurm").read_text()
     assert "#SBATCH --array=1-9" in script
     # What a job would do, and the report when all are there but eight.
-    line = next(line for line in script.splitlines() if line.startswith("python ")).replace('"$cell"', names[0])
     job = subprocess.run(
-        ["bash", "-c", line.replace("python ", f"{sys.executable} ", 1)],
-        cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False,
+        ["bash", "-c", script], cwd=tmp_path, env={**clean_environment(), "SLURM_ARRAY_TASK_ID": "9"},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
+    assert (tmp_path / "study" / "cells" / names[-1] / "cell.json").is_file(), job.stderr[-2000:]
     assert finished(tmp_path / "study") == 1, job.stderr[-2000:]
     reported = run(*command, "--report_only", "true").stdout
     assert "1 cells, 8 failed or missing" in reported
+
+
+def test_ctrl_c_leaves_cells_to_go_on_with(run: Run, study: dict[str, Any], tmp_path: Path) -> None:
+    command = config(study, tmp_path, grids=[{"sizes": [20_000], "seeds": [0]}, {"sizes": [0]}], questions=[])
+    process = subprocess.Popen(
+        command_line(*command), cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    log = tmp_path / "study" / "cells" / "tiny_all_s0_20000" / "train.log"
+    deadline = time.monotonic() + 200
+    while not log.exists() or "it/s]" not in log.read_text():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, "ended before it could be stopped"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the grid and its cells alike
+    _, said = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "goes on with the cells that are not finished" in said
+    assert "Traceback" not in said
+    assert "tiny_all_s0_20000" not in records(tmp_path / "study")
+    assert "2 cells" in run(*command).stdout
+
+
+def test_what_others_have_left_in_a_folder(run: Run, study: dict[str, Any], tmp_path: Path) -> None:
+    """Larger sizes need more samples; a cell of other settings that was not finished is no part of this one."""
+    folder, name = tmp_path / "study", f"tiny_easy_s0_{SIZES[0]}"
+    run(*config(study, tmp_path, grids=[{"bands": ["easy"], "sizes": [SIZES[0]]}], questions=[]))
+    cell = folder / "cells" / name
+    grown = {"grids": [{"bands": ["easy"], "sizes": SIZES}], "questions": []}
+    run(*config(study, tmp_path, **grown))
+    larger = records(folder)[f"tiny_easy_s0_{SIZES[1]}"]
+    assert larger["status"] == "done", larger["fault"]
+    assert larger["tokens"] > SIZES[0]
+    report = json.loads((folder / "report.json").read_text())
+    assert report["cells_added_later"] == [f"tiny_easy_s0_{SIZES[1]}"]
+
+    (cell / "cell.json").unlink()
+    (cell / "begun").write_text("of other settings")
+    (cell / "evaluation" / "result.json").write_text("{}")
+    run(*config(study, tmp_path, **grown))
+    assert records(folder)[name]["status"] == "done"
+
+    shutil.rmtree(cell / "evaluation")
+    said = one_error_line(run(*config(study, tmp_path, **grown), "--report_only", "true", check=False))
+    assert name in said
+    assert "evaluation is gone" in said
+    (cell / "cell.json").write_text("{broken")
+    assert str(cell / "cell.json") in one_error_line(run(*config(study, tmp_path, **grown), check=False))
+    (folder / "manifest.json").unlink()
+    assert "questions that were fixed before is gone" in one_error_line(
+        run(*config(study, tmp_path, **grown), check=False)
+    )
 
 
 def test_a_server_for_the_evaluation_comes_and_goes(run: Run, study: dict[str, Any], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Cells from grids, samples for cells: nested sizes, equal budgets, matched lengths, variants of a response."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.ablation.cells import cells_of, check, terms_of
+from data_prep.ablation.cost import power_lines, power_of
 from data_prep.ablation.plan import Plan, make_plan
 from data_prep.ablation.selection import matched_keys, variant, within_problem
-from data_prep.ablation.settings import Cell, GridConfig, QuestionConfig, RunArguments, StudyArguments
+from data_prep.ablation.settings import (
+    Cell,
+    GridConfig,
+    PowerArguments,
+    QuestionConfig,
+    RunArguments,
+    StudyArguments,
+)
 from data_prep.ablation.study import write_data
 from data_prep.artefacts import write_artefact
 from data_prep.rows import problem_id
 from data_prep.small_world import CHECKPOINTS
 from data_prep.small_world.study import samples
+from data_prep.statistics import Spread, power
 
 MODEL = str(CHECKPOINTS / "small")
 
@@ -159,7 +169,9 @@ def test_terms_mean_the_defaults_that_they_do_not_name(study: StudyArguments) ->
 
 def test_names_are_folder_names_and_differ() -> None:
     odd = Cell("a/b", 10, where=(("source", "x/y z*"), ("n", 3)))
-    assert odd.name == "b_all_source-x-y-z-_n-3_s0_10"
+    assert re.fullmatch(r"b_all_source-x-y-z--[0-9a-f]{6}_n-3_s0_10", odd.name)
+    assert "/" not in Cell("b", 1, where=(("source", "../../up"),)).name
+    assert ".." not in Cell("b", 1, where=(("source", "../../up"),)).name
     long, other = (replace(odd, where=(("source", text * 100),)) for text in ("ab", "cd"))
     assert len(long.name) < 200
     assert len({long.data, other.data, replace(long, seed=1).data}) == 3
@@ -169,11 +181,63 @@ def test_data_grow_with_the_sizes(study: StudyArguments, tmp_path: Path) -> None
     some = replace(study, output_dir=str(tmp_path))
     for size in (2000, 6000, 4000):
         plan = planned(some, GridConfig([size], ["easy"]))
-        write_data(plan)
+        write_data(plan, plan.cells)
         rows = pq.read_table(tmp_path / "data" / "small_easy_s0" / "data-00000.parquet")["problem_id"].to_pylist()
-        wanted = [plan.pool.ids[i] for i in plan.orders["small_easy_s0"][1]]
-        assert rows[: len(wanted)] == wanted
-    assert len(rows) > len(wanted), "a smaller size takes nothing away"
+        _, order, needed = plan.orders["small_easy_s0"]
+        assert rows == [plan.pool.ids[i] for i in order[: len(rows)]]
+        assert len(rows) >= needed
+    assert len(rows) > needed, "a smaller size takes nothing away"
+
+
+def test_cells_matched_among_different_bands_are_no_seeds_of_one_way(study: StudyArguments) -> None:
+    grids = [GridConfig([100], bands, match_length=True) for bands in (["hard", "easy"], ["easy", "medium", "hard"])]
+    some = replace(study, grids=grids)
+    assert cells_of(some)[0].matched in (("easy", "hard"), ("easy", "medium", "hard"))
+    question = QuestionConfig("q", "c", [{"size": 100, "band": "hard", "match_length": True}], 1.0)
+    with pytest.raises(ValueError, match="match only once"):
+        terms_of(question, some, cells_of(some))
+
+
+@pytest.mark.parametrize(
+    ("grid", "said"),
+    [
+        (GridConfig([10], seeds=[-1]), "seeds: -1: 0 or more"),
+        (GridConfig([10], epochs=[float("nan")]), "epochs: nan"),
+        (GridConfig([10], where=[{"images": []}]), "where: images"),
+        (GridConfig([10], lengths=["9-3"]), "two rising numbers"),
+        (GridConfig([10], match_length=True), "needs bands"),
+    ],
+)
+def test_grids_that_mean_nothing(study: StudyArguments, grid: GridConfig, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        check(replace(study, grids=[grid]), RunArguments())
+
+
+@pytest.mark.parametrize("options", [{"max_steps": 2}, {"eval_share": 0.5}, {"streaming": True}])
+def test_options_by_which_a_cell_would_train_on_something_else(study: StudyArguments, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"sft: {next(iter(options))}"):
+        planned(study, GridConfig([1000]), sft_options={"max_length": 1024, **options})
+
+
+def test_power_before_the_run(study: StudyArguments) -> None:
+    grid = GridConfig([0, 500], ["easy", "hard"], [0, 1, 2, 3, 4])
+    terms: list[dict[str, Any]] = [{"size": 500, "band": "hard"}, {"size": 500, "band": "easy", "weight": -1}]
+    gains: list[dict[str, Any]] = [*terms, {"size": 0}]
+    questions = [QuestionConfig(n, "c", t, 30.0, family=n) for n, t in (("difference", terms), ("gains", gains))]
+    questions.append(QuestionConfig("odds", "c", terms, 0.1, scale="log_odds", family="odds"))
+    plan = planned(study, grid, questions=questions)
+    plan.groups["all"] = 200
+    lines = power_lines(plan, PowerArguments(2.0, 25.0, 35.0))
+    assert [line.split()[0] for line in lines] == ["difference", "gains", "odds"]
+    chance = power_of(questions[0], PowerArguments(2.0, 25.0, 35.0), 5, weights=[(1, True), (-1, True)],
+                      n_problems=200, n_family=1)  # fmt: skip
+    known = power(30, 5, 200, Spread(2.0, 25.0, 35.0), problems="sampled")
+    assert chance == pytest.approx(known, abs=0.02)
+    weak = replace(questions[0], smallest_effect=6.0)
+    weaker = [power_of(weak, PowerArguments(2.0, 25.0, 35.0), 5, weights=[(1, True), (-1, True)], n_problems=200,
+                       n_family=n) for n in (1, 5)]  # fmt: skip
+    assert weaker[0] > weaker[1]
+    assert weaker[0] == pytest.approx(power(6, 5, 200, Spread(2.0, 25.0, 35.0), problems="sampled"), abs=0.05)
 
 
 def test_two_models_of_one_name_are_refused(study: StudyArguments) -> None:
