@@ -312,7 +312,8 @@ def read_test(names: Sequence[str], n_problems: int | None, group_by: str | None
     for benchmark in find_benchmarks(names):
         rows = read_benchmark(benchmark, n_problems, quiet=True)[0]
         if group_by and all(row.get(group_by) is None for row in rows):
-            raise ValueError(f"group_by {group_by}: {benchmark.name} has the columns {', '.join(sorted(rows[0]))}")
+            columns = ", ".join(sorted(name for name in rows[0] if rows[0][name] is not None))
+            raise ValueError(f"group_by {group_by}: no problem of {benchmark.name} has it; there are {columns}")
         column = group_column(rows, group_by)
         ids |= {row["problem_id"] for row in rows}
         groups["all"] += len(rows)

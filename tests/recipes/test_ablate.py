@@ -196,7 +196,7 @@ def test_questions_that_cannot_be_answered(
         ({"grids": [{"sizes": [1500]}]}, "no cell of the grids is like"),
         ({"tune_lr": [1.0e-3]}, "tune_lr and dev belong together"),
         ({"gpus_per_cell": 2}, "--accelerate_config"),
-        ({"group_by": "level"}, "group_by level: sums has the columns"),
+        ({"group_by": "level"}, "group_by level: no problem of sums has it; there are answer, band"),
         ({"serve": "vllm serve"}, "{model} and {port}"),
         ({"evaluate_options": {"max_new_token": 8}}, "evaluate.yaml: max_new_token: unknown key"),
         ({"sft_options": {"max_length": 512, "learning_rat": 1}}, "sft.yaml: learning_rat: unknown key"),
