@@ -169,7 +169,8 @@ def train_command(plan: Plan, cell: Cell, run: RunArguments, learning_rate: floa
     """Arguments of Python, or of `accelerate launch`, that train the cell."""
     arguments = [str(RECIPES / "sft_longcot.py")]
     if run.accelerate_config:
-        n = ["--num_processes", str(run.gpus_per_cell)]
+        # Port 0 is any free one: cells side by side would all want the same.
+        n = ["--num_processes", str(run.gpus_per_cell), "--main_process_port", "0"]
         arguments = ["-m", "accelerate.commands.launch", "--config_file", run.accelerate_config, *n, *arguments]
     selection = plan.selections[cell.name]
     options: dict[str, Any] = {

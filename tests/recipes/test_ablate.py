@@ -239,8 +239,8 @@ def test_plan_without_running(run: Run, study: dict[str, Any], tmp_path: Path) -
     assert not (tmp_path / "study" / "data").exists()
     several = run(*command, "--dry_run", "true", "--accelerate_config", "accelerate_configs/zero3.yaml",
                   "--gpus_per_cell", "8", "--cells_at_once", "1").stdout  # fmt: skip
-    launch = "accelerate launch --config_file accelerate_configs/zero3.yaml --num_processes 8 recipes/sft_longcot.py "
-    assert several.count(launch) == 8
+    launch = "accelerate launch --config_file accelerate_configs/zero3.yaml --num_processes 8 --main_process_port 0 "
+    assert several.count(f"{launch}recipes/sft_longcot.py ") == 8
 
     run(*command, "--launcher", "slurm")
     names = (tmp_path / "study" / "cells.txt").read_text().split()
