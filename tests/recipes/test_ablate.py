@@ -132,14 +132,19 @@ def test_a_grid_killed_three_times_ends_with_the_same_table(run: Run, study: dic
 
 def test_a_warm_cell_is_bit_for_bit_that_of_its_own_process(run: Run, study: dict[str, Any], tmp_path: Path) -> None:
     name = f"tiny_easy_s1_{SIZES[0]}"
-    for way in ("true", "false"):
-        out = str(tmp_path / way)
-        run(*config(study, tmp_path, output_dir=out), "--warm", way, "--only", name, "--keep_models", "true")
-    warm, own = (tmp_path / way / "cells" / name for way in ("true", "false"))
-    assert (warm / "model" / "model.safetensors").read_bytes() == (own / "model" / "model.safetensors").read_bytes()
-    responses = [pq.read_table(cell / "evaluation" / "data-00000.parquet") for cell in (warm, own)]
-    first, second = (table.drop_columns(["model"]).to_pylist() for table in responses)
-    assert first == second
+    ways = {
+        "warm": ["--warm", "true"],
+        "own": ["--warm", "false"],
+        "launched": ["--accelerate_config", "accelerate_configs/cpu.yaml", "--gpus_per_cell", "1"],
+    }
+    weights, responses = set(), []
+    for way, options in ways.items():
+        run(*config(study, tmp_path, output_dir=str(tmp_path / way)), *options, "--only", name, "--keep_models", "true")
+        cell = tmp_path / way / "cells" / name
+        weights.add((cell / "model" / "model.safetensors").read_bytes())
+        responses.append(pq.read_table(cell / "evaluation" / "data-00000.parquet").drop_columns(["model"]).to_pylist())
+    assert len(weights) == 1
+    assert responses[0] == responses[1] == responses[2]
 
 
 def test_a_cell_that_cannot_run_is_marked_and_the_rest_goes_on(
