@@ -268,6 +268,7 @@ def test_ctrl_c_leaves_cells_to_go_on_with(run: Run, study: dict[str, Any], tmp_
     process = subprocess.Popen(
         command_line(*command), cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # where the tests run in the background
     )  # fmt: skip
     log = tmp_path / "study" / "cells" / "tiny_all_s0_20000" / "train.log"
     deadline = time.monotonic() + 200
