@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -86,7 +85,7 @@ def as_report(plan: Plan, run: RunArguments, found: Analysis) -> dict[str, Any]:
             for cell, record in zip(plan.cells, found.cells, strict=True)
             if record["status"] != "missing"
         },
-        "command": shlex.join(["python", *command_again(("--only", "--report_only", "--dry_run", "--report_dir"))]),
+        "command": as_shell(command_again(("--only", "--report_only", "--dry_run", "--report_dir", "--retry_failed"))),
         "reported_on": hardware(),
         "settings": {"study": asdict(plan.study), "sft": sft_settings(plan.study)},
         "tokens_trained": sum(record.get("tokens", 0) for record in done),
