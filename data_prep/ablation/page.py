@@ -1,6 +1,5 @@
 """The report as one HTML file that needs no network: verdicts, plots, tables, and the commands of every cell."""
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -29,6 +28,10 @@ th.sortable { cursor: pointer; } th.sortable::after { content: " \\2195"; opacit
 pre { max-height: none; }
 """
 SCRIPT = """
+for (const link of document.querySelectorAll("a.save")) link.addEventListener("click", () => {
+  const svg = new XMLSerializer().serializeToString(link.closest("figure").querySelector("svg"));
+  link.href = URL.createObjectURL(new Blob([svg], {type: "image/svg+xml"}));
+});
 for (const head of document.querySelectorAll("th.sortable")) head.addEventListener("click", () => {
   const body = head.closest("table").tBodies[0], i = [...head.parentNode.children].indexOf(head);
   const value = row => { const text = row.cells[i].dataset.value ?? row.cells[i].textContent;
@@ -71,8 +74,7 @@ def anchor(name: str) -> str:
 
 
 def figure(name: str, caption: str, svg: str) -> str:
-    saved = base64.b64encode(svg.encode()).decode()
-    link = f'<a download="{escape(name)}.svg" href="data:image/svg+xml;base64,{saved}">SVG</a>'
+    link = f'<a class="save" download="{escape(name)}.svg" href="#">SVG</a>'
     return f"<figure>{svg}<figcaption>{escape(caption)} {link}</figcaption></figure>"
 
 

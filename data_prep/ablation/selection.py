@@ -79,6 +79,7 @@ class Pool:
 
     def __init__(self, study: StudyArguments):
         from datasets import Dataset
+        from datasets.exceptions import DatasetGenerationError
 
         small = study.samples == "small-world"
         folder = small_world_folder("train", N_SMALL_WORLD) if small else Path(study.samples)
@@ -86,7 +87,12 @@ class Pool:
         if manifest is None or manifest.get("kind") != "sample":
             raise ValueError(f"samples: {folder}: no artefact folder of samples (see recipes/curate.py)")
         files = [str(path) for path in find_files(folder)]
-        self.rows = Dataset.from_parquet(files, cache_dir=str(cache_folder() / "datasets"))
+        try:
+            self.rows = Dataset.from_parquet(files, cache_dir=str(cache_folder() / "datasets"))
+        except (ValueError, DatasetGenerationError) as error:
+            raise ValueError(f"samples: {folder}: unreadable ({' '.join(str(error).split())})") from None
+        if lacking := {"problem_id", "problem", "messages"} - set(self.rows.column_names):
+            raise ValueError(f"samples: {folder}: no column {min(lacking)!r}; curate.py writes what is needed")
         self.hash = hash_path(folder)
         self.left_out: Counter[str] = Counter()
         self.rates: dict[str, dict[str, float]] = {}  # pass rates of this model, where they are given
