@@ -50,7 +50,65 @@ RESPONSE = pa.schema(
         pa.field("logprob", pa.float64()),
     ]
 )
-SCHEMAS = {"problem": PROBLEM, "sample": SAMPLE, "response": RESPONSE}
+# A search tree, one row per node, in the order in which they were made; q is value_sum / visits, from -1 to 1.
+TREE = pa.schema(
+    [
+        pa.field("problem_id", pa.string(), nullable=False),
+        pa.field("tree", pa.int64(), nullable=False),
+        pa.field("node", pa.int64(), nullable=False),
+        pa.field("parent", pa.int64()),
+        pa.field("step", pa.string(), nullable=False),
+        pa.field("output", pa.string(), nullable=False),
+        pa.field("visits", pa.int64(), nullable=False),
+        pa.field("value_sum", pa.float64(), nullable=False),
+        pa.field("prior_score", pa.float64()),
+        pa.field("terminal", pa.string()),
+        pa.field("extracted", pa.string()),
+        pa.field("verdict", pa.string()),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("n_tokens", pa.int64(), nullable=False),
+    ]
+)
+# Beside it, one row per tree: its problem, what the policy continued, and how the search went.
+SEARCH_RUN = pa.schema(
+    [
+        *PROBLEM,
+        pa.field("choices", pa.list_(pa.string())),
+        pa.field("tree", pa.int64(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("policy", pa.string(), nullable=False),
+        pa.field("policy_hash", pa.string(), nullable=False),
+        pa.field("scorer_hash", pa.string()),
+        pa.field("ended_at", pa.list_(pa.int64()), nullable=False),
+        pa.field("stopped", pa.string(), nullable=False),
+        pa.field("n_nodes", pa.int64(), nullable=False),
+        pa.field("n_tokens", pa.int64(), nullable=False),
+        pa.field("n_executions", pa.int64(), nullable=False),
+        pa.field("n_right", pa.int64(), nullable=False),
+    ]
+)
+# Segments are the texts of steps; joined they are the text. n_pos, n_neg: how many different chosen and rejected ones
+# the pairs of the group have.
+STEP_PAIR = pa.schema(
+    [
+        pa.field("pair_group", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("problem_id", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("prefix", pa.list_(pa.string()), nullable=False),
+        pa.field("chosen", pa.list_(pa.string()), nullable=False),
+        pa.field("rejected", pa.list_(pa.string()), nullable=False),
+        pa.field("n_pos", pa.int64(), nullable=False),
+        pa.field("n_neg", pa.int64(), nullable=False),
+        pa.field("q_chosen", pa.float64()),
+        pa.field("q_rejected", pa.float64()),
+    ]
+)
+SCHEMAS = {
+    "problem": PROBLEM, "sample": SAMPLE, "response": RESPONSE, "tree": TREE, "search_run": SEARCH_RUN,
+    "step_pair": STEP_PAIR,
+}  # fmt: skip
 
 
 ID_VERSION = "p1-"

@@ -32,7 +32,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 from urllib.request import getproxies
 
@@ -49,6 +49,7 @@ T = TypeVar("T")
 Message = Mapping[str, Any]
 Prompt = str | Sequence[int] | Sequence[Message]
 
+LOOK_AGAIN = 0.01  # seconds until `stream` looks whether there are further requests
 TEMPLATE = 200  # tokens that a chat template may add to its messages
 CONNECT_TIMEOUT = 10.0  # seconds
 LEAVE_AFTER = 3  # failures in a row until a URL is left for a while
@@ -263,13 +264,15 @@ class ServerEngine:
         include_stop: bool = False,
         seed: int = 0,
         journal: Journal | None = None,
+        failed: Callable[[Request], None] | None = None,
     ) -> Iterator[tuple[Request, Completion, bool]]:
         """Takes requests from the left of the deque and yields each with its completion as soon as that is there.
 
         Whoever goes through them may append further requests meanwhile; it ends when none is left. The third value says
         whether the completion was in the journal; if all are, they come in the requests' order. Twice as many requests
-        as the servers may get are kept ready, so that none idles while a completion is looked at. Raises as `sample`
-        does: for single requests whose attempts ran out, after everything else is done.
+        as the servers may get are kept ready, so that none idles while a completion is looked at. Another thread may
+        append requests too. Raises as `sample` does: for single requests whose attempts ran out, after everything else
+        is done, or not at all if there is `failed`, which is called with each of them.
         """
         fields = self._fields(max_new_tokens, temperature, top_p, stop, include_stop)
         come: SimpleQueue[tuple[Request, Future[Completion | None]]] = SimpleQueue()
@@ -290,11 +293,17 @@ class ServerEngine:
                     future.add_done_callback(lambda future, request=request: come.put((request, future)))  # type: ignore[misc]
                 if not under_way:
                     continue
-                request, future = come.get()
+                try:
+                    request, future = come.get(timeout=LOOK_AGAIN)
+                except Empty:
+                    continue
                 under_way.remove(future)
                 completion = future.result()
                 if completion is None:
-                    n_failed += 1
+                    if failed:
+                        failed(request)
+                    else:
+                        n_failed += 1
                     continue
                 n_done += 1
                 yield request, completion, False

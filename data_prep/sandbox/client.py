@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -188,6 +188,28 @@ class Sandbox:
         future: Future[Execution] = Future()
         self._queue.put((program, future))
         return future
+
+    def submit_all(self, programs: Sequence[Program]) -> "Future[list[Execution]]":
+        """One future for all of them, in their order."""
+        together: Future[list[Execution]] = Future()
+        futures = [self.submit(program) for program in programs]
+        left = len(futures)
+        lock = threading.Lock()
+
+        def ended(_: "Future[Execution]") -> None:
+            nonlocal left
+            with lock:
+                left -= 1
+                if left:
+                    return
+            try:
+                together.set_result([future.result() for future in futures])
+            except Exception as error:
+                together.set_exception(error)
+
+        for future in futures:
+            future.add_done_callback(ended)
+        return together
 
     def run_all(self, programs: Iterable[Program]) -> list[Execution]:
         """Executions in the programs' order."""

@@ -1,0 +1,1 @@
+"""rStar-Math's tree search: a policy writes steps, their code is run, and the tree's statistics grade every step."""
