@@ -157,7 +157,9 @@ class Search:
 
         async def work() -> None:
             for tree in waiting:
+                begin = time.monotonic()
                 await self.grow(tree)
+                tree.waited["search"] = time.monotonic() - begin - sum(tree.waited.values())
                 finished(tree)
 
         try:
@@ -389,6 +391,10 @@ class Search:
                         future.set_result(score)
         finally:
             self.scorer_busy = False
+
+    def failed(self, request: Request) -> None:
+        """Tells that the engine has given up a request: its tree goes on without that candidate."""
+        self.generation.failed(request)
 
     def close(self) -> None:
         self.judges.shutdown(cancel_futures=True)

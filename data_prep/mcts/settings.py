@@ -139,3 +139,22 @@ class SearchArguments:
         preset = PRESETS[self.preset]
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != preset.get(f.name, ...)
                 and f.name in preset}  # fmt: skip
+
+
+@dataclass
+class GradingArguments:
+    from_responses: list[str] = field(
+        default_factory=list,
+        metadata={"help": "grade the steps of these responses (artefact folders, files) instead of searching"},
+    )
+    continuations: int = field(
+        default=4, metadata={"help": "sampled from a step's end; Q is the share that ends right"}
+    )
+    every: int = field(default=1, metadata={"help": "grade each so many-th step"})
+    max_new_tokens: int = field(default=4096, metadata={"help": "limit of a continuation; a longer one is wrong"})
+
+    def check(self) -> None:
+        """Raises ValueError for values out of range."""
+        for name in ("continuations", "every", "max_new_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} {getattr(self, name)}: at least 1")

@@ -57,9 +57,11 @@ class Node:
 
     def subtree(self) -> "Iterator[Node]":
         """This node and all below it, dropped candidates left out, each before its children."""
-        yield self
-        for child in self.children or ():
-            yield from child.subtree()
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            yield node
+            waiting += reversed(node.children or ())
 
 
 def uct(child: Node, parent: Node, c: float, unvisited: str) -> float:
