@@ -67,6 +67,10 @@ class RoomyLayer(DynamicLayer):
         """Takes other keys and values in place of its own."""
         self.keys, self.values, self.buffers = keys, values, None
 
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        super().reorder_cache(beam_idx)
+        self.buffers = None
+
 
 class Batch:
     """Rows that are generated together, left-padded, and their cache of keys and values.
@@ -118,13 +122,19 @@ class Batch:
             layer.replace(layer.keys[indices, :, start:], layer.values[indices, :, start:])
 
     def join(self, new: list[Row]) -> None:
-        """Runs the prompts of new rows and puts them below the present ones."""
-        inputs = self.tokenizer.pad({"input_ids": [row.ids for row in new]}, return_tensors="pt").to(self.model.device)
+        """Runs the prompts of new rows, equal ones once, and puts them below the present ones."""
+        prompts = {ids: i for i, ids in enumerate(dict.fromkeys(tuple(row.ids) for row in new))}
+        own = [prompts[tuple(row.ids)] for row in new]  # for each row which of the prompts is its
+        inputs = self.tokenizer.pad({"input_ids": [list(ids) for ids in prompts]}, return_tensors="pt")
+        inputs = inputs.to(self.model.device)
         mask = inputs["attention_mask"]
         cache = DynamicCache(config=self.model.config)
         if all(type(layer) is DynamicLayer for layer in cache.layers):
             cache.layers = [RoomyLayer() for _ in cache.layers]
         logits = self.forward(inputs["input_ids"], mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
+        if len(prompts) < len(new):
+            mask, logits = mask[own], logits[own]
+            cache.reorder_cache(torch.tensor(own, device=self.model.device))
         if self.cache is None:
             self.rows, self.cache, self.mask, self.logits = new, cache, mask, logits
             return

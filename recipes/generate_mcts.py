@@ -128,7 +128,6 @@ def generate(args: GenerateArguments, settings: SearchArguments, grading: Gradin
     from data_prep.artefacts import now
     from data_prep.mcts.grading import read_responses
     from data_prep.mcts.inputs import open_policy, read_verifiable, trees_for
-    from data_prep.mcts.page import write_page_of
     from data_prep.mcts.running import FinishedTrees, Totals, table, write_results
     from data_prep.sources import DatasetConfig
 
@@ -173,6 +172,8 @@ def generate(args: GenerateArguments, settings: SearchArguments, grading: Gradin
         )  # fmt: skip
         finished.remove()
     if args.n_page_trees:
+        from data_prep.mcts.page import write_page_of
+
         write_page_of(output, args.n_page_trees)
     print(table(manifest), totals.line(), f"results    {output}: trees, runs, samples, pairs", sep="\n")
     print(f"next       python recipes/sft_longcot.py --datasets '{{path: {output}/samples}}' --model_name_or_path BASE")
