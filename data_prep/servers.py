@@ -272,7 +272,8 @@ class ServerEngine:
         whether the completion was in the journal; if all are, they come in the requests' order. Twice as many requests
         as the servers may get are kept ready, so that none idles while a completion is looked at. Another thread may
         append requests too. Raises as `sample` does: for single requests whose attempts ran out, after everything else
-        is done, or not at all if there is `failed`, which is called with each of them.
+        is done, or not at all if there is `failed`, which is called with each of them as long as a server lists its
+        models.
         """
         fields = self._fields(max_new_tokens, temperature, top_p, stop, include_stop)
         come: SimpleQueue[tuple[Request, Future[Completion | None]]] = SimpleQueue()
@@ -298,7 +299,12 @@ class ServerEngine:
                 except Empty:
                     continue
                 under_way.remove(future)
-                completion = future.result()
+                try:
+                    completion = future.result()
+                except _GivenUp:
+                    if failed is None or not self._run(self._answers()):
+                        raise
+                    completion = None
                 if completion is None:
                     if failed:
                         failed(request)
@@ -518,6 +524,16 @@ class ServerEngine:
         server.failures = 0
         server.changes += 1
         return completion
+
+    async def _answers(self) -> bool:
+        """Whether a URL still lists its models: then it is only these requests that fail, and counting begins anew."""
+        answers = False
+        for server in self._servers:
+            with suppress(httpx2.RequestError):
+                response = await self._client.get(f"{server.url}/models", timeout=min(30.0, self.timeout))
+                if response.is_success:
+                    server.failures, server.ready_at, answers = 0, 0.0, True
+        return answers
 
     def _all_gone(self) -> bool:
         return all(server.failures > self.retries for server in self._servers)

@@ -48,10 +48,11 @@ def pair_from_rstar(record: Mapping[str, Any], where: str) -> dict[str, Any]:
     for name in ("pos_count", "neg_count"):
         if type(record.get(name)) is not int:
             raise RowError(f"{where}: {name!r} is no whole number")
-    prefix = ""
+    prefix, first = "", []
     if OPENING in prompt:
         prompt, opening, prefix = prompt.partition(OPENING)
         prompt += opening
+        first = segments(prefix) or [""]  # not empty: the opening stands in the prompt already
     elif pos.startswith(OPENING) and neg.startswith(OPENING):
         prompt, pos, neg = prompt + OPENING, pos.removeprefix(OPENING), neg.removeprefix(OPENING)
     problem = prompt.removeprefix(USER).removesuffix(OPENING)
@@ -61,7 +62,7 @@ def pair_from_rstar(record: Mapping[str, Any], where: str) -> dict[str, Any]:
         "kind": "final" if not prefix and ended else "step",
         "problem_id": problem_id(problem),
         "prompt": prompt,
-        "prefix": segments(prefix),
+        "prefix": first,
         "chosen": segments(pos),
         "rejected": segments(neg),
         "n_pos": record["pos_count"],
@@ -73,7 +74,7 @@ def pair_from_rstar(record: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def pair_to_rstar(row: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     prompt, prefix = row["prompt"], "".join(row["prefix"])
-    opening = OPENING if not prefix and prompt.endswith(OPENING) else ""
+    opening = OPENING if not row["prefix"] and prompt.endswith(OPENING) else ""
     return {
         "prompt": prompt.removesuffix(opening) + prefix if opening else prompt + prefix,
         "pos": opening + "".join(row["chosen"]),

@@ -147,17 +147,19 @@ def thought_steps(response: str, n_tokens: Callable[[str], int], least: int = LE
     thought, end, answer = response.partition(END_THINK)
     steps: list[str] = []
     current, size = "", 0
-    for paragraph in re.findall(r"(?s).+?(?:\n\s*\n|$)", thought):
+    for paragraph in re.findall(r"(?s).+?(?:\n\s*\n|\Z)", thought):
         for piece in split_long(paragraph, n_tokens, most):
             n = n_tokens(piece)
             checks = CHECKS.match(piece.lstrip()) is not None and current.strip() not in ("", THINK)
-            if current and (size >= least or size + n > most or checks):
+            if current.strip() and piece.strip() and (size >= least or size + n > most or checks):
                 steps.append(current)
                 current, size = "", 0
             current, size = current + piece, size + n
-    if current:
+    if current.strip() or not end:
         steps.append(current)
-    return [*steps, end + answer] if end else steps
+        current = ""
+    steps.append(current + end + answer)
+    return [step for step in steps if step]
 
 
 def split_long(text: str, n_tokens: Callable[[str], int], most: int) -> list[str]:

@@ -158,7 +158,7 @@ def test_steps_of_a_thought_are_the_response_again_and_not_too_long(text: str, l
     steps = thought_steps(response, words, least, most)
     assert "".join(steps) == response
     assert all(words(step) <= most for step in steps[:-1])
-    assert all(steps)
+    assert all(step.strip() for step in steps)
 
 
 def test_a_word_longer_than_a_step_is_split() -> None:
