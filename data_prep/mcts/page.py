@@ -158,7 +158,7 @@ def parse() -> argparse.Namespace:
     add = parser.add_argument
     add("folder", type=Path, help="what recipes/generate_mcts.py has written, for example outputs/mcts")
     add("--output", type=Path, help="the page (default: trees.html in the folder)")
-    add("--n_trees", type=int, default=20, help="trees on the page at most, of every outcome some (default: %(default)s)")
+    add("--n_trees", type=int, default=20, help="at most so many, some of every outcome (default: %(default)s)")
     add("--problem", nargs="+", metavar="PROBLEM_ID", help="trees of these problems only (default: of all)")
     args = parser.parse_args()
     if args.n_trees < 1:
