@@ -23,6 +23,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from data_prep.mcts.inputs import Policy
     from data_prep.mcts.running import Totals
     from data_prep.mcts.tree import Tree
+
+
+PAGE_OF_FIRST = 2000  # trees among which those of the page are chosen
 
 
 @dataclass
@@ -128,6 +132,8 @@ def generate(args: GenerateArguments, settings: SearchArguments, grading: Gradin
     from data_prep.artefacts import now
     from data_prep.mcts.grading import read_responses
     from data_prep.mcts.inputs import open_policy, read_verifiable, trees_for
+    from data_prep.mcts.page import choose, write_page
+    from data_prep.mcts.records import read_trees
     from data_prep.mcts.running import FinishedTrees, Totals, table, write_results
     from data_prep.sources import DatasetConfig
 
@@ -172,10 +178,9 @@ def generate(args: GenerateArguments, settings: SearchArguments, grading: Gradin
         )  # fmt: skip
         finished.remove()
     if args.n_page_trees:
-        from data_prep.mcts.page import write_page_of
-
-        write_page_of(output, args.n_page_trees)
-    print(table(manifest), totals.line(), f"results    {output}: trees, runs, samples, pairs", sep="\n")
+        some, which = choose(islice(read_trees(output), PAGE_OF_FIRST), args.n_page_trees)
+        write_page(some, output / "trees.html", f"Search trees of {output}", which)
+    print(table(manifest), totals.line(), f"results    {output}/: trees, runs, samples, pairs, trees.html", sep="\n")
     print(f"next       python recipes/sft_longcot.py --datasets '{{path: {output}/samples}}' --model_name_or_path BASE")
 
 

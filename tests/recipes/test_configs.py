@@ -25,6 +25,7 @@ OWN = {
     ],
     "distill": ["DistillArguments", "PlanArguments"],
     "evaluate": ["EvaluateArguments"],
+    "generate_mcts": ["GenerateArguments", "SearchArguments", "GradingArguments"],
     "compare": ["CompareArguments"],
     "pretrain_small_world": ["PretrainArguments"],
     "quickstart": ["QuickstartArguments"],
