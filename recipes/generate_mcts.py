@@ -216,8 +216,8 @@ def search(
         at_once = args.trees_at_once or 8 + 4 * policy.capacity // (settings.candidates or 1)
         totals.start(trees)
         grow(grower, probe(totals.missing(trees), args.probe), stream, at_once, totals)
-        if totals.n_trees:
-            print(estimate(totals, len(totals.missing(trees))), flush=True)
+        if totals.n_trees and (n_left := len(totals.missing(trees))):
+            print(estimate(totals, n_left), flush=True)
         if args.estimate_only:
             return False
         grow(grower, totals.missing(trees), stream, at_once, totals)

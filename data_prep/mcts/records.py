@@ -37,6 +37,7 @@ def node_rows(tree: Tree) -> list[dict[str, Any]]:
 def run_row(tree: Tree, policy: str, policy_hash: str, scorer_hash: str | None) -> dict[str, Any]:
     return {
         **{name: tree.problem.get(name) for name in (*PROBLEM.names, "choices")},
+        "images": [],  # a problem with an image is not searched
         "tree": tree.number,
         "prompt": tree.prompt,
         "seed": tree.seed,
@@ -54,7 +55,9 @@ def run_row(tree: Tree, policy: str, policy_hash: str, scorer_hash: str | None) 
 
 def tree_of(run: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Tree:
     """The tree of a run row and its node rows. Raises RowError if they are not those of one tree."""
-    where = f"problem {run['problem_id']}, tree {run['tree']}"
+    where = f"problem {run.get('problem_id')}, tree {run.get('tree')}"
+    if "ended_at" not in run or "n_right" not in run:
+        raise RowError(f"{where}: no row of a search run; it has {sorted(run)}")
     tree = Tree(dict(run), run["tree"], run["seed"], run["prompt"], n_nodes=0)
     nodes: dict[int, Node] = {}
     for row in rows:

@@ -294,7 +294,7 @@ class Search:
         if self.context is None:
             return True
         room = self.context - self.settings.max_step_tokens
-        # No text has more tokens than bytes.
+        # A token is at least one byte, a character at most four.
         whole = tree.prompt + before
         return len(whole) <= room // 4 or self.n_tokens(whole) <= room
 
@@ -413,7 +413,9 @@ def told(execution: Execution) -> str:
         return execution.output
     limits = {"timed out": "TimeoutError: the time limit is exceeded", "memory": "MemoryError",
               "output": "OSError: the output is too long"}  # fmt: skip
-    return limits.get(execution.status) or execution.error
+    return limits.get(execution.status) or (
+        execution.error if execution.status == "error" else f"Error: {execution.error}"
+    )
 
 
 def same_answer(a: str, b: str) -> bool:

@@ -61,6 +61,7 @@ def sample_row(tree: Tree, node: Node, problem_difficulty: str) -> dict[str, Any
     problem = tree.problem
     return {
         **{name: problem.get(name) for name in PROBLEM.names},
+        "images": [],
         "messages": [{"role": "user", "content": problem["problem"]}, {"role": "assistant", "content": node.text()}],
         "verdict": "right",
         "pass_rate": None,
