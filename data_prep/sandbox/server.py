@@ -71,6 +71,8 @@ def warm_up(kind: str) -> None:
     import re  # noqa: F401
     import typing  # noqa: F401
 
+    import data_prep.sandbox.inside  # noqa: F401
+
     str(fractions.Fraction(1, 3) + 1), str(decimal.Decimal("0.1"))
     if kind == "plain":
         return
