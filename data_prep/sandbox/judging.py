@@ -95,6 +95,11 @@ class Suite:
     wrapped: bool = False
 
 
+TEST_COLUMNS = (
+    "tests", "test_cases", "input_output", "prompt", "test", "entry_point", "public_test_cases", "private_test_cases",
+)  # fmt: skip
+
+
 def raw_tests(row: Mapping[str, Any]) -> Any | None:
     """The tests of a row in whatever form, for `read_tests`; None if it has none.
 

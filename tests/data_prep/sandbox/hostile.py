@@ -194,9 +194,8 @@ RAW_CALLS = [
     raw("socketpair", "1, 1, 0, ctypes.create_string_buffer(8)"),
     raw("mount", "b'none', b'/tmp', b'tmpfs', 0, 0"), raw("unshare", "0x10000000"), raw("setns", "0, 0"),
     raw("open_by_handle_at", "-100, ctypes.create_string_buffer(64), 0"), raw("memfd_create", "b'x', 0"),
-    raw("io_uring_setup", "4, ctypes.create_string_buffer(240)"), raw("bpf", "0, ctypes.create_string_buffer(128), "
-        "128"),
-    raw("userfaultfd", "1"), raw("keyctl", "0, -3, 1"),
+    raw("io_uring_setup", "4, ctypes.create_string_buffer(240)"),
+    raw("bpf", "0, ctypes.create_string_buffer(128), 128"), raw("userfaultfd", "1"), raw("keyctl", "0, -3, 1"),
     raw("add_key", "b'user', b'k', b'v', 1, -3"), raw("prctl", "4, 1, 0, 0, 0"), raw("personality", "0x40000"),
     raw("ptrace", "0, 0, 0, 0"), raw("process_vm_readv", "1, 0, 0, 0, 0, 0"), raw("kill", "-1, 0"),
     raw("tgkill", "1, 1, 0"), raw("pidfd_open", "1, 0"), raw("pidfd_getfd", "0, 0, 0"),
