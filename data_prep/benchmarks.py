@@ -18,7 +18,7 @@ from data_prep.artefacts import read_trained_on
 from data_prep.config import nearest
 from data_prep.equivalence.comparing import same
 from data_prep.rows import RowError, is_unicode, problem_id
-from data_prep.sandbox.judging import TEST_COLUMNS, raw_tests
+from data_prep.sandbox.forms import TEST_COLUMNS, raw_tests
 from data_prep.small_world.samples import problem_rows
 from data_prep.sources import DatasetConfig, is_local, open_blocks, read_block
 
@@ -121,7 +121,7 @@ def read_benchmark(
     in an answer is its derivation; `level` or `difficulty`; and the texts of a multiple choice in `choices` or
     `options`, where a whole number as the answer, if it is none of the texts, is the index of the right one. Problems
     of code have tests instead of an answer, by the columns of TACO, HumanEval or LiveCodeBench (see
-    `data_prep.sandbox.judging`), which become `tests`, a text. Further columns travel along.
+    `data_prep.sandbox.forms`), which become `tests`, a text. Further columns travel along.
     Raises RowError, ValueError, FileNotFoundError.
     """
     if benchmark.path == "small-world":

@@ -204,13 +204,14 @@ def responses(
     from data_prep.formats import opens_thought
     from data_prep.journal import Journal
     from data_prep.responses import judge, response_row
-    from data_prep.sandbox.judging import open_judge
 
     decodings = [("greedy", 1, 0.0, 1.0)] if args.greedy else []
     decodings += [("sampled", args.n_samples, args.temperature, args.top_p)] if args.n_samples else []
     everything = [prompt for some in prompts.values() for prompt in some]
     with AnswerChecker() as checker, Journal(journal_path) as journal, ExitStack() as stack:
         if any(row.get("tests") is not None for rows in problems.values() for row in rows):
+            from data_prep.sandbox.judging import open_judge
+
             code = stack.enter_context(open_judge(args.sandbox, args.test_timeout))
             print(f"sandbox    {code.describe()}", flush=True)
         if len(journal):

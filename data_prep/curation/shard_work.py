@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,8 +28,10 @@ from data_prep.curation.shards import Shard, folder_of, read_shard
 from data_prep.curation.text import drawing, masked, numbers, tokens
 from data_prep.formats import THINK, is_unclosed
 from data_prep.rows import RowError, problem_id
-from data_prep.sandbox.judging import CodeJudge, open_judge
 from data_prep.sources import DatasetConfig, open_blocks, read_block
+
+if TYPE_CHECKING:
+    from data_prep.sandbox.judging import CodeJudge
 
 MAX_CACHED = 200_000  # comparisons of answers
 MAX_EXTRACTED = 300  # characters of an answer in the index
@@ -98,11 +100,13 @@ class Tools:
     benchmarks: BenchmarkIndex
     scorer: Any
     problems: list[dict[tuple, tuple[dict[str, Any], Path | None]]]
-    code: CodeJudge | None = None
+    code: "CodeJudge | None" = None
 
-    def judge_of_programs(self) -> CodeJudge:
+    def judge_of_programs(self) -> "CodeJudge":
         """Raises ValueError where programs cannot be isolated."""
         if self.code is None:
+            from data_prep.sandbox.judging import open_judge
+
             wanted = self.settings.filter
             self.code = open_judge(wanted.sandbox, wanted.test_timeout, workers=1)
             with suppress(FileExistsError), (self.folder / SANDBOX).open("x") as file:

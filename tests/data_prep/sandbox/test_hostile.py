@@ -78,6 +78,8 @@ def test_the_bait_catches_what_gets_out(name: str, bait: Bait, tmp_path: Path) -
         [sys.executable, "-c", bait.program(attack.code)], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert "ESCAPED" in done.stdout or bait.token in done.stdout
+    if "kill" in name:
+        bait.sentinel_process.wait(timeout=20)
     touched = bait.touched()
     assert bool(touched) == (name not in ("a secret file", "the environment", "os.fork", "subprocess", "listening")
                              and not name.startswith("raw"))  # fmt: skip

@@ -15,15 +15,14 @@ from hypothesis import strategies as st
 
 from data_prep.sandbox import client
 from data_prep.sandbox.client import Sandbox
+from data_prep.sandbox.forms import raw_tests, read_tests
 from data_prep.sandbox.inside import decode, encode
 from data_prep.sandbox.judging import (
     LIMITS,
     CodeJudge,
     extract_program,
     open_judge,
-    raw_tests,
     read_result,
-    read_tests,
     same_output,
     same_value,
 )
