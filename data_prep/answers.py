@@ -43,19 +43,20 @@ FOR_MATH_VERIFY = re.compile(f"{READ_BY_MATH_VERIFY}(?:={READ_BY_MATH_VERIFY})?"
 MAX_ASKED = 400  # characters
 
 Verdict = Literal["right", "wrong", "unverifiable", "timed out"]
-Rule = Literal["box", "stated", "last"]
+Rule = Literal["box", "stated", "last", "program"]
 
 
 @dataclass(frozen=True)
 class Judgement:
     """`extracted`: the answer found in the response, None if there is none (the verdict is then wrong).
 
-    `rule`: how it was found, see `find_answer`.
+    `rule`: how it was found, see `find_answer`. `detail`: of a program, see `data_prep.sandbox.judging`.
     """
 
     extracted: str | None
     verdict: Verdict
     rule: Rule | None = None
+    detail: str | None = None
 
 
 # ---------------------------------------------------------------------------------------------------------- extraction

@@ -18,10 +18,15 @@ from data_prep.artefacts import read_trained_on
 from data_prep.config import nearest
 from data_prep.equivalence.comparing import same
 from data_prep.rows import RowError, is_unicode, problem_id
+from data_prep.sandbox.forms import TEST_COLUMNS, raw_tests
 from data_prep.small_world.samples import problem_rows
 from data_prep.sources import DatasetConfig, is_local, open_blocks, read_block
 
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+PROGRAM = (
+    "Please reason step by step, and end with the whole program in one ```python block. Unless a function is asked "
+    "for, it reads from standard input and prints to standard output."
+)
 N_SMALL_WORLD = 300  # problems, where nothing else is said
 N_ORDERS = 400  # random orders of a problem's samples, over which maj@k is averaged
 MAX_K = 1024
@@ -56,6 +61,7 @@ BENCHMARKS = {
         Benchmark("gsm8k", "openai/gsm8k", config="main"),
         Benchmark("gaokao2023-en", "MARIO-Math-Reasoning/Gaokao2023-Math-En", split="train"),
         Benchmark("omni-math", "KbsdJmes/Omni-MATH"),
+        Benchmark("humaneval", "openai/openai_humaneval"),
     )
 }
 # rStar-Math, table 5 (https://arxiv.org/abs/2501.04519); RedStar's abstract (https://arxiv.org/abs/2501.11284) and the
@@ -113,8 +119,9 @@ def read_benchmark(
     A problem that comes twice is left out the second time and named on stderr, unless `quiet`. Columns: `problem` or
     `question`; the answer in `answer`, `gold` or `final_answer`, or boxed in `solution`, and what stands before "####"
     in an answer is its derivation; `level` or `difficulty`; and the texts of a multiple choice in `choices` or
-    `options`, where a whole number as the answer, if it is none of the texts, is the index of the right one. Further
-    columns travel along.
+    `options`, where a whole number as the answer, if it is none of the texts, is the index of the right one. Problems
+    of code have tests instead of an answer, by the columns of TACO, HumanEval or LiveCodeBench (see
+    `data_prep.sandbox.forms`), which become `tests`, a text. Further columns travel along.
     Raises RowError, ValueError, FileNotFoundError.
     """
     if benchmark.path == "small-world":
@@ -184,12 +191,16 @@ def unique_problems(problems: Iterable[dict[str, Any]]) -> tuple[list[dict[str, 
 def as_problem(row: Mapping[str, Any], where: str, answer_needed: bool = True) -> dict[str, Any]:
     """A row with `problem_id`, `problem`, `answer`, `level` and `choices` in their own form; see `read_benchmark`.
 
-    Raises RowError, also where there is no answer and `answer_needed`.
+    Raises RowError, also where there is neither an answer nor tests and `answer_needed`.
     """
     level = row.get("level", row.get("difficulty"))
     text, choices = row.get("problem") or row.get("question"), choices_of(row)
-    answer = answer_of(row, choices) or None
-    if not isinstance(text, str) or (answer_needed and answer is None):
+    answer, tests = answer_of(row, choices) or None, raw_tests(row)
+    if tests is not None:
+        text = text or row.get("question_content") or row.get("prompt")
+        tests = tests if isinstance(tests, str) else json.dumps(tests, default=str)
+        row = {name: value for name, value in row.items() if name not in TEST_COLUMNS} | {"tests": tests}
+    if not isinstance(text, str) or (answer_needed and answer is None and tests is None):
         needs = "'answer', both with text" if answer_needed else "'answer' (or null)"
         raise RowError(f"{where}: needs the columns 'problem' (or 'question') and {needs}; it has {sorted(row)}")
     for what in (text, answer or "", str(level), *(choices or ())):
@@ -233,14 +244,23 @@ def with_choices(row: Mapping[str, Any]) -> str:
     return "\n".join([row["problem"], *(f"({chr(ord('A') + i)}) {choice}" for i, choice in enumerate(choices))])
 
 
+def as_asked(row: Mapping[str, Any]) -> str:
+    """The problem as a model is asked it: with its choices or its starter code below it, if it does not show them."""
+    code = row.get("starter_code")
+    if row.get("tests") is None or not isinstance(code, str) or not code.strip() or code.strip() in row["problem"]:
+        return with_choices(row)
+    return f"{row['problem']}\n\n```python\n{code.rstrip()}\n```"
+
+
 def group_column(problems: Sequence[Mapping[str, Any]], wanted: str | None) -> str | None:
     """The column by which results are grouped: the wanted one, else `band` or `level` where there is one."""
     return wanted or next((c for c in ("band", "level") if any(row.get(c) is not None for row in problems)), None)
 
 
 def content_hash(problems: Sequence[Mapping[str, Any]]) -> str:
-    """SHA-256 of the problems' ids and answers, in their order."""
-    return hashlib.sha256(json.dumps([[row["problem_id"], row["answer"]] for row in problems]).encode()).hexdigest()
+    """SHA-256 of the problems' ids, answers and tests, in their order."""
+    about = [[row["problem_id"], row["answer"], *([row["tests"]] if row.get("tests") else [])] for row in problems]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
 def refuse_trained_on(model: str, benchmark: str, problems: Sequence[Mapping[str, Any]]) -> None:
@@ -303,7 +323,7 @@ def scores_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             shares = [pass_at_k(len(r), c, k) for r, c in zip(problems, right, strict=True)]
             estimate = mean_over_problems(shares, n // k)
         scores.append({"metric": f"pass@{k}", **asdict(estimate), **counts})
-    if n > 2:
+    if n > 2 and not any(row.get("rule") == "program" for row in rows):  # programs do not vote
         votes = [majority(responses, [k for k in ks if k > 2]) for responses in problems]
         for k in votes[0]:
             estimate = mean_over_problems([vote[k] for vote in votes], n // k)
@@ -393,7 +413,7 @@ def table(result: Mapping[str, Any]) -> str:
         lines.append(f"{task} (lm-eval): {shown}")
     left_out = {
         "timed out": sum(s["timed_out"] for s in result["scores"] if s["group"] == "all" and s["metric"] == "pass@1"),
-        "with a gold that cannot be verified": sum(
+        "with a gold or tests that cannot be verified": sum(
             s["unverifiable"] for s in result["scores"] if s["group"] == "all" and s["metric"] == "pass@1"
         ),
     }

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from data_prep.answers import AnswerChecker, Judgement
 from data_prep.artefacts import hash_model
-from data_prep.benchmarks import with_choices
+from data_prep.benchmarks import as_asked
 from data_prep.engines import Completion, TransformersEngine
 from data_prep.rows import RESPONSE, SAMPLE, is_unicode
 from data_prep.servers import ServerEngine
@@ -43,8 +43,8 @@ def open_engine(
 
 
 def prompt_of(engine: Any, problem: Mapping[str, Any], instruction: str, system_prompt: str | None) -> Any:
-    """The problem as the engine takes it: with its choices, the instruction below it, the system message before it."""
-    return engine.chat_prompt(f"{with_choices(problem)}\n{instruction}".strip(), system_prompt)
+    """The problem as the engine takes it, see `as_asked`: the instruction below it, the system message before it."""
+    return engine.chat_prompt(f"{as_asked(problem)}\n{instruction}".strip(), system_prompt)
 
 
 def whole_characters(text: str) -> str:

@@ -3,6 +3,8 @@
 Reads a model folder (or Hub name), or the name of a model behind OpenAI-compatible servers, and benchmarks: the suites
 `rstar-math` and `redstar`, single ones (`math500`, `aime24`, ...), `small-world`, or a file, folder or Hub data set
 with the columns `problem` (or `question`) and `answer`; `aime24=FILE` takes a known benchmark's problems from a file.
+Problems with tests instead of answers (HumanEval, LiveCodeBench, TACO) are judged by running the responses' programs in
+a sandbox.
 Writes every response (Parquet) and result.json with settings, prompts and versions, prints a table. A benchmark with
 problems that the model was trained on, as its folder records, is refused. A killed run goes on when started again.
 
@@ -17,9 +19,10 @@ problems that the model was trained on, as its folder records, is refused. A kil
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,12 +48,17 @@ class EvaluateArguments:
     )
     system_prompt: str | None = field(default=None, metadata={"help": "system message before each problem"})
     instruction: str | None = field(
-        default=None, metadata={"help": "text after each problem (default: to reason and to box the answer)"}
+        default=None,
+        metadata={"help": "text after each problem (default: to reason, and to box the answer or give a program)"},
     )
     extraction: Literal["strict", "lenient"] = field(
         default="strict",
         metadata={"help": "strict: only a box; lenient: else what is stated, else the last number. Scores differ"},
     )
+    sandbox: Literal["auto", "strict"] = field(
+        default="auto", metadata={"help": "of programs; strict: only where files, network and processes are closed off"}
+    )
+    test_timeout: float = field(default=6.0, metadata={"help": "seconds of a program on one test"})
     group_by: str | None = field(default=None, metadata={"help": "column of difficulty (default: band or level)"})
     server_urls: list[str] = field(
         default_factory=list, metadata={"help": "OpenAI-compatible servers instead of a model in this process"}
@@ -85,6 +93,7 @@ def check(args: EvaluateArguments) -> None:
         ("temperature", args.temperature >= 1e-3, "0.001 or more (--greedy true is temperature 0)"),
         ("top_p", 0 < args.top_p <= 1, "above 0, at most 1"),
         ("batch_size", args.batch_size > 0, "at least 1"),
+        ("test_timeout", args.test_timeout > 0, "above 0"),
         ("concurrency", args.concurrency > 0, "at least 1"),
         ("system_prompt", is_unicode(args.system_prompt or ""), "holds half a character"),
         ("max_new_tokens", args.max_new_tokens is None or args.max_new_tokens > 0, "at least 1"),
@@ -104,6 +113,7 @@ def check(args: EvaluateArguments) -> None:
 def evaluate(args: EvaluateArguments) -> dict[str, Any]:
     from data_prep.artefacts import now, write_artefact, write_json
     from data_prep.benchmarks import (
+        PROGRAM,
         content_hash,
         find_benchmarks,
         read_benchmark,
@@ -136,9 +146,11 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
     journal_path = partial / f"{run_name}.jsonl"
     prompts = {}
     for benchmark in benchmarks:
-        instruction = benchmark.instruction if args.instruction is None else args.instruction
+        rows = problems[benchmark.name]
+        asked = [PROGRAM if row.get("tests") is not None else benchmark.instruction for row in rows]
+        asked = asked if args.instruction is None else [args.instruction] * len(rows)
         prompts[benchmark.name] = [
-            prompt_of(engine, row, instruction, args.system_prompt) for row in problems[benchmark.name]
+            prompt_of(engine, row, instruction, args.system_prompt) for row, instruction in zip(rows, asked)
         ]
     everything = [prompt for some in prompts.values() for prompt in some]
     args.max_new_tokens = args.max_new_tokens or min(16384, engine.room(everything))
@@ -157,7 +169,9 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
         "settings": asdict(args),
         "benchmarks": {b.name: asdict(b) | {"n_problems": len(problems[b.name])} for b in benchmarks},
         "first_prompts": {name: some[0] for name, some in prompts.items()},
-        "found_by": {rule: sum(row["rule"] == rule for row in rows) for rule in ("box", "stated", "last", None)},
+        "found_by": {
+            rule: sum(row["rule"] == rule for row in rows) for rule in ("box", "stated", "last", "program", None)
+        },
     }
     manifest = write_artefact(
         output,
@@ -194,7 +208,12 @@ def responses(
     decodings = [("greedy", 1, 0.0, 1.0)] if args.greedy else []
     decodings += [("sampled", args.n_samples, args.temperature, args.top_p)] if args.n_samples else []
     everything = [prompt for some in prompts.values() for prompt in some]
-    with AnswerChecker() as checker, Journal(journal_path) as journal:
+    with AnswerChecker() as checker, Journal(journal_path) as journal, ExitStack() as stack:
+        if any(row.get("tests") is not None for rows in problems.values() for row in rows):
+            from data_prep.sandbox.judging import open_judge
+
+            code = stack.enter_context(open_judge(args.sandbox, args.test_timeout))
+            print(f"sandbox    {code.describe()}", flush=True)
         if len(journal):
             print(f"resume     {len(journal):,} responses of an earlier start are in {journal_path}", flush=True)
         for decoding, n, temperature, top_p in decodings:
@@ -207,12 +226,22 @@ def responses(
             if thought_open:
                 print(f"{decoding:10} the prompt opens the thought: a response that never closes it has no answer")
             completions = iter(found)
+            programs = [
+                (problem["tests"], completion.text)
+                for problem, some in zip(chain(*problems.values()), found)
+                for completion in some
+                if problem.get("tests") is not None
+            ]
+            judged = iter(code.judge_all(programs, thought_open) if programs else ())
             for benchmark, rows in problems.items():
                 group_by = group_column(rows, args.group_by)
                 for problem in rows:
                     for sample, completion in enumerate(next(completions)):
                         lenient = args.extraction == "lenient"
-                        judgement = judge(checker, problem, completion.text, thought_open, lenient)
+                        if problem.get("tests") is not None:
+                            judgement = next(judged)
+                        else:
+                            judgement = judge(checker, problem, completion.text, thought_open, lenient)
                         yield {
                             **response_row(problem, sample, completion, judgement, args.model_name_or_path, args.seed),
                             "benchmark": benchmark,

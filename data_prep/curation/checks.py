@@ -29,6 +29,7 @@ def check(settings: Settings) -> None:
         ("max_response_chars", keep.max_response_chars >= keep.min_response_chars, "not below --min_response_chars"),
         ("max_foreign_letters", keep.max_foreign_letters >= 0, "0 or more"),
         ("verify_timeout", keep.verify_timeout > 0, "above 0"),
+        ("test_timeout", keep.test_timeout > 0, "above 0"),
         ("benchmarks", not benchmarks.benchmarks or "contamination" in keep.filters,
          "without 'contamination' among --filters nothing would be compared with them"),
         ("ngram", benchmarks.ngram >= 2, "at least 2"),

@@ -26,7 +26,7 @@ from data_prep.curation.grouping import ints
 from data_prep.curation.local import Local
 from data_prep.curation.output import finish
 from data_prep.curation.settings import Settings
-from data_prep.curation.shard_work import Tools, curate_shard, open_tools
+from data_prep.curation.shard_work import SANDBOX, Tools, curate_shard, open_tools
 from data_prep.curation.shards import Shard, fingerprint, input_files, shards
 from data_prep.curation.tables import Place, table_file, write_table
 
@@ -49,7 +49,7 @@ class ShardTask:
 
     def __call__(self, shard: Shard) -> dict[str, Any]:
         if not _tools:
-            _tools["all"] = open_tools(self.settings)
+            _tools["all"] = open_tools(self.settings, self.folder)
         tables = curate_shard(shard, _tools["all"])
         for kind in SHARD_TABLES:
             write_table(tables[kind], table_file(self.folder, kind, shard.number))
@@ -83,6 +83,8 @@ def curate_into(folder: Path, settings: Settings, files: list[tuple[int, str]]) 
     """Makes `folder/output` and returns its manifest."""
     started, clock = now(), perf_counter()
     resumed = prepare_folder(folder, settings, fingerprint(settings.input.inputs, files))
+    sandbox = folder / SANDBOX
+    sandbox.unlink(missing_ok=True)
     with open_engine(settings) as engine:
         places, seconds = all_shards(settings, engine, files, folder)
         n_rows = sum(place.n_rows for place in places.values())
@@ -101,6 +103,7 @@ def curate_into(folder: Path, settings: Settings, files: list[tuple[int, str]]) 
         "seed": settings.selection.seed,
         "inputs": {name: hash_path(name) if Path(name).exists() else "Hub" for _, name in files},
         **summary,
+        "sandbox": sandbox.read_text() if sandbox.exists() else None,
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "started": started,
         "resumed": resumed,

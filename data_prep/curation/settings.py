@@ -63,8 +63,13 @@ class FilterArguments:
         default="strict", metadata={"help": "verify: strict takes a boxed answer only; lenient also what is stated"}
     )
     unverifiable: Literal["drop", "keep"] = field(
-        default="drop", metadata={"help": "gold, verify: rows whose gold no checker can judge, code among them"}
+        default="drop", metadata={"help": "gold, verify: rows whose gold no checker can judge, and code without tests"}
     )
+    sandbox: Literal["auto", "strict"] = field(
+        default="auto",
+        metadata={"help": "verify: of programs; strict: only where files, network and processes are closed off"},
+    )
+    test_timeout: float = field(default=6.0, metadata={"help": "verify: seconds of a program on one test"})
     verify_timeout: float = field(default=1.5, metadata={"help": "verify: seconds for one comparison by Math-Verify"})
 
 

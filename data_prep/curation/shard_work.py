@@ -5,16 +5,17 @@ A pure function of the shard and the settings: the same tables come out whoever 
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import xxhash
 
-from data_prep.answers import AnswerChecker, find_answer
+from data_prep.answers import AnswerChecker, Judgement, find_answer
 from data_prep.benchmarks import find_benchmarks, read_benchmark, with_choices
 from data_prep.curation.contamination import BenchmarkIndex, Match
 from data_prep.curation.golds import unverifiable
@@ -29,11 +30,15 @@ from data_prep.formats import THINK, is_unclosed
 from data_prep.rows import RowError, problem_id
 from data_prep.sources import DatasetConfig, open_blocks, read_block
 
+if TYPE_CHECKING:
+    from data_prep.sandbox.judging import CodeJudge
+
 MAX_CACHED = 200_000  # comparisons of answers
 MAX_EXTRACTED = 300  # characters of an answer in the index
 MAX_SHOWN = 20_000  # characters of a response among the examples
 WHITE = b" \t\n\r\v\f"
 MATCHES_SHOWN = 3  # of one problem
+SANDBOX = "sandbox.txt"  # which isolation the programs of a run had
 
 
 @dataclass
@@ -52,6 +57,7 @@ class Candidate:
     system: str | None = None
     images: list[bytes] = field(default_factory=list)
     choices: list[str] | None = None
+    tests: Any = None
     level: float | None = None
     given_rate: float | None = None
     given_attempts: int | None = None
@@ -60,6 +66,7 @@ class Candidate:
     about: "Problem | None" = None
     extracted: str | None = None
     verdict: str | None = None
+    judgement: Judgement | None = None  # where it has tests
     response_hash: int = 0
     key: int = 0
 
@@ -82,16 +89,33 @@ class Problem:
 
 @dataclass
 class Tools:
-    """What a worker makes once: the answer checker, the benchmarks' index, the scorer, problems to be joined."""
+    """What a worker makes once: the answer checker, the benchmarks' index, the scorer, problems to be joined.
+
+    The judge of programs only when there is one to run. Which isolation holds is said once, by who comes first.
+    """
 
     settings: Settings
+    folder: Path
     checker: AnswerChecker
     benchmarks: BenchmarkIndex
     scorer: Any
     problems: list[dict[tuple, tuple[dict[str, Any], Path | None]]]
+    code: "CodeJudge | None" = None
+
+    def judge_of_programs(self) -> "CodeJudge":
+        """Raises ValueError where programs cannot be isolated."""
+        if self.code is None:
+            from data_prep.sandbox.judging import open_judge
+
+            wanted = self.settings.filter
+            self.code = open_judge(wanted.sandbox, wanted.test_timeout, workers=1)
+            with suppress(FileExistsError), (self.folder / SANDBOX).open("x") as file:
+                file.write(self.code.describe())
+                print(f"sandbox     {self.code.describe()}", flush=True)
+        return self.code
 
 
-def open_tools(settings: Settings) -> Tools:
+def open_tools(settings: Settings, folder: Path) -> Tools:
     """Raises ValueError, FileNotFoundError for benchmarks, a scorer or problems that cannot be read."""
     wanted = settings.contamination
     items = []
@@ -106,6 +130,7 @@ def open_tools(settings: Settings) -> Tools:
         scorer = Scorer.load(settings.difficulty.scorer)
     return Tools(
         settings,
+        folder,
         AnswerChecker(timeout=settings.filter.verify_timeout),
         BenchmarkIndex(items, wanted.ngram, wanted.ngram_threshold, wanted.contamination_similarity),
         scorer,
@@ -218,7 +243,7 @@ def read(shard: Shard, tools: Tools) -> tuple[list[Candidate], int]:
             candidate.source = source.source or values["source"] or default_source(source.path)
             candidate.kind = source.kind or values["kind"]
             candidate.problem = with_choices(values)
-            for name in ("answer", "response", "system", "images", "choices", "level"):
+            for name in ("answer", "response", "system", "images", "choices", "tests", "level"):
                 setattr(candidate, name, values[name])
             candidate.given_rate, candidate.given_attempts = values["pass_rate"], values["n_attempts"]
             candidate.sample = row["sample"] if isinstance(row.get("sample"), int) else None
@@ -263,8 +288,13 @@ def judge(candidates: list[Candidate], tools: Tools) -> None:
     checker, lenient = tools.checker, tools.settings.filter.extraction == "lenient"
     if len(checker.cache) > MAX_CACHED:
         checker.cache.clear()
+    programs = [c for c in candidates if c.response is not None and c.tests is not None]
+    if programs and "verify" in tools.settings.filter.filters:
+        found = tools.judge_of_programs().judge_all((c.tests, c.response or "") for c in programs)
+        for candidate, judgement in zip(programs, found):
+            candidate.judgement, candidate.verdict = judgement, judgement.verdict
     for candidate in candidates:
-        if candidate.response is None or candidate.kind == "code":
+        if candidate.response is None or candidate.kind == "code" or candidate.tests is not None:
             continue
         candidate.extracted, _ = find_answer(candidate.response, lenient=lenient)
         if unverifiable(candidate.answer, candidate.problem):
@@ -305,7 +335,10 @@ def check_thought(row: Candidate, settings: Settings) -> Fault | None:
 
 
 def check_answer(row: Candidate, settings: Settings) -> Fault | None:
-    return ("none found", None) if row.response is not None and row.extracted is None and row.kind != "code" else None
+    if row.judgement is not None:
+        return ("no program", None) if row.judgement.extracted is None else None
+    is_math = row.kind != "code" and row.tests is None
+    return ("none found", None) if row.response is not None and row.extracted is None and is_math else None
 
 
 def check_loop(row: Candidate, settings: Settings) -> Fault | None:
@@ -321,19 +354,20 @@ def check_language(row: Candidate, settings: Settings) -> Fault | None:
 
 
 def check_gold(row: Candidate, settings: Settings) -> Fault | None:
-    if settings.filter.unverifiable == "keep" or row.kind == "code":
+    if settings.filter.unverifiable == "keep" or row.kind == "code" or row.tests is not None:
         return None
     why = unverifiable(row.answer, row.problem)
     return (f"unverifiable, {why}", row.answer) if why else None
 
 
 def check_verdict(row: Candidate, settings: Settings) -> Fault | None:
-    if row.kind == "code" or row.response is None:
+    if row.response is None or (row.kind == "code" and row.tests is None):
         skipped = row.kind == "code" and settings.filter.unverifiable == "drop"
-        return ("code is not run", None) if skipped else None
+        return ("code without tests", None) if skipped else None
     if row.verdict == "right" or (row.verdict == "unverifiable" and settings.filter.unverifiable == "keep"):
         return None
-    return str(row.verdict), f"{short(row.extracted)!r}, gold {short(row.answer)!r}"
+    detail = f"{short(row.extracted)!r}, gold {short(row.answer)!r}"
+    return str(row.verdict), detail if row.judgement is None else row.judgement.detail
 
 
 def check_contamination(row: Candidate, settings: Settings) -> Fault | None:

@@ -10,9 +10,10 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 from data_prep.sandbox.server import receive, send
@@ -21,6 +22,7 @@ Status = Literal["ok", "error", "timed out", "memory", "output", "died"]
 # Programs that name one of these are forked from a server that has imported them.
 IMPORTED = re.compile(r"\b(?:(numpy|scipy)|sympy|mpmath)\b")
 START = 120.0  # seconds that a server may take for its imports
+SERVER = [sys.executable, "-s", "-m", "data_prep.sandbox.server"]
 
 
 def kind_of(code: str) -> str:
@@ -79,13 +81,14 @@ class Server:
         settings = {
             "parent": os.getpid(), "kind": self.kind, "memory": self.limits.memory_mb << 20,
             "folder_size": self.limits.folder_mb << 20, "output": self.limits.output_kb << 10,
-            "processes": self.limits.threads,
+            "threads": self.limits.threads,
         }  # fmt: skip
         # Nothing of our environment is there to be read; hashes and sums are the same in every process.
         env = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        env["MALLOC_ARENA_MAX"] = "1"  # each further one takes 64 MB of a program's addresses, one for a thread
         env |= {"PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "TMPDIR": "/tmp"}
         self.process = subprocess.Popen(
-            [sys.executable, "-s", "-m", "data_prep.sandbox.server", str(theirs.fileno()), json.dumps(settings)],
+            [*SERVER, str(theirs.fileno()), json.dumps(settings)],
             pass_fds=[theirs.fileno()], env=env, cwd=Path(__file__).parents[2], start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         )  # fmt: skip
@@ -117,11 +120,11 @@ class Server:
                 answer = receive(self.connection)
             except OSError:  # a broken pipe, no answer in time
                 answer = None
-            if answer is not None:
-                if answer["status"] == "unconfined":
-                    raise RuntimeError(f"a program could not be isolated: {answer['error']}")
+            if answer is not None and answer["status"] != "unconfined":
                 return Execution(**answer)
             self.stop()
+        if answer is not None:
+            raise RuntimeError(f"a program could not be isolated, and was not run: {answer['error']}")
         return Execution("died", "", "the sandbox's server was ended, twice")
 
     def stop(self) -> None:
@@ -137,14 +140,17 @@ class Sandbox:
 
     `workers`: programs at once, by default one per core. Programs that name sympy, numpy, scipy or mpmath are forked
     from a server that has imported them (fork takes 0.4 ms without and 1.6 ms with them); nothing of one program is
-    seen by another. With `strict` it refuses to start where files, network and processes are not all closed off
-    (RuntimeError). `counts`: executions by status.
+    seen by another. RuntimeError where nothing closes network and processes, and with `strict` where files, network
+    and processes are not all closed off. `counts`: executions by status.
 
     Covered on Linux: CPU and wall time, memory, size of output, files and folder, number of threads (rlimits); no other
     process, program, network or signal (seccomp, a network and a process namespace); no file but Python and the system
     libraries, read-only, and an empty folder that is gone afterwards (a mount namespace, or Landlock); no environment.
-    Not covered: attacks on the kernel itself, side channels, and what is told by the time that a program takes. Without
-    namespaces and Landlock files can be read, not changed. Elsewhere than on Linux it does not start.
+    Not covered: attacks on the kernel itself, side channels, and what is told by the time that a program takes. With
+    Landlock instead of namespaces a program sees whether a file is there, its folder is bounded by the size of a file
+    only, and threads by memory only, unless root runs this with a Python that is open to all. Without Landlock too, all
+    files and /proc can be read with the rights of this process's user, not changed. Elsewhere than on Linux it does not
+    start.
     """
 
     def __init__(self, workers: int | None = None, limits: Limits = Limits(), strict: bool = False):
@@ -157,15 +163,20 @@ class Sandbox:
         self.limits = limits
         self.counts: Counter[str] = Counter()
         self.busy_seconds = 0.0
+        self._closed = False
         self.isolation: dict[str, Any] = {}
         self._queue: SimpleQueue[tuple[Program, Future[Execution]] | None] = SimpleQueue()
         self._lock = threading.Lock()
         first = Server(limits, "plain")
         first.start()
         self.isolation = first.isolation
-        if strict and self.isolation["problems"] and not self.is_closed:
+        if not self.is_closed and (strict or not (self.isolation["seccomp"] or self.isolation["namespaces"])):
             first.stop()
-            raise RuntimeError(f"--sandbox strict: {', '.join(self.isolation['problems'])}; see data_prep/sandbox")
+            missing = ", ".join(self.isolation["problems"])
+            raise RuntimeError(
+                f"programs of a model are not run here ({missing}): "
+                + ("--sandbox auto takes a weaker isolation" if strict else "nothing would close network and processes")
+            )
         self._threads = [
             threading.Thread(target=self._work, args=(first if i == 0 else None,), name="sandbox", daemon=True)
             for i in range(self.workers)
@@ -185,6 +196,8 @@ class Sandbox:
         return "; ".join([", ".join([*held, "resource limits"]), *self.isolation["problems"]])
 
     def submit(self, program: Program) -> "Future[Execution]":
+        if self._closed:
+            raise RuntimeError("this Sandbox is closed: use it inside its `with` block")
         future: Future[Execution] = Future()
         self._queue.put((program, future))
         return future
@@ -219,6 +232,11 @@ class Sandbox:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._closed = True
+        if exception[0] is not None:  # what is waiting is not wanted any more
+            with suppress(Empty):
+                while task := self._queue.get_nowait():
+                    task[1].cancel()
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -230,6 +248,8 @@ class Sandbox:
         try:
             while (task := self._queue.get()) is not None:
                 program, future = task
+                if not future.set_running_or_notify_cancel():
+                    continue
                 try:
                     execution = servers[kind_of(program.code)].run(program)
                 except Exception as error:

@@ -28,6 +28,8 @@ PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
 MOUNT_SETATTR, CLOSE_RANGE = 442, 436
 LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446
 NOBODY = 65534
+UNUSED_USERS = 0x70000000  # and 2^28 ids from there on: https://systemd.io/UIDS-GIDS
+LANDLOCK_WITH_TRUNCATE = 3  # an older one lets a file be cut that can only be read
 
 DEVICES = ("null", "zero", "random", "urandom")
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime")
@@ -56,10 +58,11 @@ READING = {
 }  # fmt: skip
 WRITING = {  # only where the files that can be written are the program's own
     "fsync": (74, 82), "fdatasync": (75, 83), "truncate": (76, 45), "ftruncate": (77, 46), "rename": (82, None),
-    "mkdir": (83, None), "rmdir": (84, None), "unlink": (87, None), "chmod": (90, None), "fchmod": (91, 52),
-    "flock": (73, 32), "mkdirat": (258, 34), "unlinkat": (263, 35), "renameat": (264, 38), "fchmodat": (268, 53),
-    "utimensat": (280, 88), "fallocate": (285, 47), "renameat2": (316, 276),
+    "mkdir": (83, None), "rmdir": (84, None), "unlink": (87, None), "flock": (73, 32), "mkdirat": (258, 34),
+    "unlinkat": (263, 35), "renameat": (264, 38), "fallocate": (285, 47), "renameat2": (316, 276),
 }  # fmt: skip
+# Landlock lets them through for every file of the user's.
+MARKING = {"chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "utimensat": (280, 88)}
 OPEN, OPENAT, FCNTL, CLONE, CLONE3, PRLIMIT = (2, None), (257, 56), (72, 25), (56, 220), (435, 435), (302, 261)
 FCNTL_COMMANDS = (0, 1, 2, 3, 4, 5, 6, 7, 1030)  # no signals to others: duplicates, flags, locks
 CLONE_THREAD = 0x10000
@@ -88,7 +91,8 @@ def enter_namespaces(readable: list[str]) -> None:
     """Moves this process into a file system of `/usr`, `readable` and nothing else, read-only, without network.
 
     The processes that it forks from then on are in a process namespace of their own. As root without a user namespace
-    (programs then run as nobody), else with one. Raises Unavailable, and nothing has changed, where that is forbidden.
+    (programs then run as `unused_user`), else with one. Raises Unavailable, and nothing has changed, where that is
+    forbidden.
     """
     apart = NEW_MOUNTS | NEW_CGROUP | NEW_UTS | NEW_IPC | NEW_PID | NEW_NET
     uid, gid = os.geteuid(), os.getegid()
@@ -170,11 +174,11 @@ def argument(index: int) -> int:
     return 16 + 8 * index  # the low half; both architectures are little-endian
 
 
-def seccomp_filter(writing: bool) -> bytes:
+def seccomp_filter(writing: bool, marking: bool) -> bytes:
     """The program for the kernel: a list of allowed calls, everything else fails with EPERM.
 
     Not on the list: processes and programs, sockets, signals to others, tracing, mounts, and, unless `writing`,
-    anything that changes a file. Raises Unavailable on another architecture.
+    anything that changes a file, unless `marking` its rights and times. Raises Unavailable on another architecture.
     """
     if platform.machine() not in ARCHITECTURES or sys.byteorder != "little":
         raise Unavailable(ENOSYS, f"seccomp: no list of system calls for {platform.machine()}")
@@ -186,7 +190,7 @@ def seccomp_filter(writing: bool) -> bytes:
         if number is not None:
             actions[number] = then
 
-    for numbers in (READING | WRITING if writing else READING).values():
+    for numbers in (READING | (WRITING if writing else {}) | (MARKING if marking else {})).values():
         when(numbers, give(ALLOW))
     for numbers, flags in ((OPEN, 1), (OPENAT, 2)):
         looked_at = load(argument(flags)), jump(ANY_BIT, WRITE_FLAGS, 1, 0), give(ALLOW), give(ERRNO | EACCES)
@@ -261,29 +265,49 @@ def restrict_files(readable: list[str], writable: str) -> None:
 # ----------------------------------------------------------------------------------------------------------- a program
 
 
-def limit(memory: int, file_size: int, seconds: int, processes: int) -> None:
-    """Resource limits of this process: bytes of address space and of a file, seconds of CPU time, threads."""
+def limit(memory: int, file_size: int, seconds: int, threads: int | None) -> None:
+    """Resource limits of this process: bytes of address space and of a file, seconds of CPU time, threads.
+
+    The kernel counts the threads of a user: None where this process's user has others.
+    """
+    if threads is not None:
+        with suppress(ValueError):
+            resource.setrlimit(resource.RLIMIT_NPROC, (threads, threads))
     for kind, value in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_FSIZE, file_size),
         (resource.RLIMIT_NOFILE, 64),
-        (resource.RLIMIT_NPROC, processes),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
     ):
         with suppress(ValueError):  # the system's own limit is lower
             resource.setrlimit(kind, (value, value))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    with suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
 
 
-def give_up_privileges() -> None:
-    """No user but nobody where this process is root, no capabilities, none to be had by any program."""
+def unused_user() -> int:
+    """A user id that nobody else has, where root may take any: threads are counted by user. Else nobody's."""
+    user = UNUSED_USERS | int.from_bytes(os.urandom(4)) >> 4
+    for kind in ("uid", "gid"):
+        ranges = [map(int, line.split()) for line in Path(f"/proc/self/{kind}_map").read_text().splitlines()]
+        if not any(first <= user < first + n for first, _, n in ranges):
+            return NOBODY
+    return user
+
+
+def is_open_to_all(folder: str) -> bool:
+    return all(os.stat(path).st_mode & 0o5 == 0o5 for path in (Path(folder), *Path(folder).parents))
+
+
+def give_up_privileges(user: int) -> None:
+    """Becomes `user` where this process is root; no capabilities, none to be had by any program."""
     if os.geteuid() == 0:
         with suppress(PermissionError):  # in a container without that right: it stays root, without capabilities
             os.setgroups([])
-            os.setresgid(NOBODY, NOBODY, NOBODY)
-            os.setresuid(NOBODY, NOBODY, NOBODY)
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
     header, none = struct.pack("Ii", 0x20080522, 0), bytes(24)
     checked(libc.capset(header, none), "capset")
     checked(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")

@@ -5,6 +5,7 @@ are JSON behind their length (4 bytes, big-endian).
 """
 
 import ast
+import atexit
 import gc
 import json
 import math
@@ -15,6 +16,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +25,9 @@ from data_prep.sandbox import isolation
 # What a program may read of the Python that runs it.
 PYTHON = sorted({sys.prefix, sys.base_prefix, sys.exec_prefix})
 REPORT = 3  # the descriptor on which a program's process tells how it ended
-LONGEST_REPORT = 1 << 16
+CONFINED = b"+"  # begins its report, written before the program runs: what follows may be the program's own words
+LONGEST_ERROR = 2000  # characters
+LONGEST_REPORT = 1 << 16  # bytes beyond the value of the last line
 
 
 def send(connection: socket.socket, message: dict[str, Any]) -> None:
@@ -67,6 +71,8 @@ def warm_up(kind: str) -> None:
     import re  # noqa: F401
     import typing  # noqa: F401
 
+    import data_prep.sandbox.inside  # noqa: F401
+
     str(fractions.Fraction(1, 3) + 1), str(decimal.Decimal("0.1"))
     if kind == "plain":
         return
@@ -98,6 +104,7 @@ class Isolation:
     def __init__(self, settings: dict[str, Any]):
         self.settings = settings
         self.problems: list[str] = []
+        self.user = isolation.unused_user()
         with open("/proc/self/statm") as file:
             self.mapped = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")  # bytes, of this process
         try:
@@ -106,11 +113,17 @@ class Isolation:
         except OSError as error:
             self.namespaces = False
             self.problems.append(f"no namespaces ({error})")
-        self.landlock = not self.namespaces and isolation.landlock_version() > 0
+        landlock = 0 if self.namespaces else isolation.landlock_version()
+        self.landlock = landlock > 0
         if not self.namespaces and not self.landlock:
             self.problems.append("no Landlock")
+        if not self.namespaces and not all(map(isolation.is_open_to_all, PYTHON)):
+            self.user = 0  # without capabilities: another user could import nothing
+        # Whether a program's threads are the only ones of its user.
+        self.counts_threads = self.namespaces if os.geteuid() else self.user not in (0, isolation.NOBODY)
+        writing = self.namespaces or landlock >= isolation.LANDLOCK_WITH_TRUNCATE
         try:
-            self.filter: bytes | None = isolation.seccomp_filter(writing=self.namespaces or self.landlock)
+            self.filter: bytes | None = isolation.seccomp_filter(writing, marking=self.namespaces)
         except OSError as error:
             self.filter = None
             self.problems.append(str(error))
@@ -125,7 +138,9 @@ class Isolation:
 
     def take_streams(self) -> None:
         """The standard streams of this process are from now on those for its children."""
-        sys.stdin, sys.stdout, sys.stderr = self.streams
+        for name, stream in zip(("stdin", "stdout", "stderr"), self.streams):
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
         sys.argv = [""]
 
     def make_folder(self) -> str | None:
@@ -136,7 +151,8 @@ class Isolation:
 
         folder = tempfile.mkdtemp(prefix="redstar-")
         if os.geteuid() == 0:
-            os.chown(folder, isolation.NOBODY, isolation.NOBODY)
+            with suppress(PermissionError):  # then the program stays root, too
+                os.chown(folder, self.user, self.user)
         return folder
 
     def report(self) -> dict[str, Any]:
@@ -148,16 +164,15 @@ class Isolation:
     def confine(self, server: int, timeout: float, folder: str | None) -> None:
         """Takes everything from this process that a program must not have. Raises OSError if that fails."""
         settings = self.settings
-        isolation.die_with_parent(server)
         if self.namespaces:
             isolation.private_folder(settings["folder_size"])
             os.chdir("/tmp")
         elif folder is not None:
             os.chdir(folder)
-        isolation.limit(
-            self.mapped + settings["memory"], settings["folder_size"], math.ceil(timeout) + 1, settings["processes"]
-        )
-        isolation.give_up_privileges()
+        threads = settings["threads"] if self.counts_threads else None
+        isolation.limit(self.mapped + settings["memory"], settings["folder_size"], math.ceil(timeout) + 1, threads)
+        isolation.give_up_privileges(self.user)
+        isolation.die_with_parent(server)  # forgotten where a process changes its user
         if folder is not None:
             devices = [f"/dev/{name}" for name in isolation.DEVICES]
             isolation.restrict_files([*isolation.SYSTEM, *PYTHON, *devices], folder)
@@ -176,28 +191,42 @@ def execute(code: str) -> dict[str, Any]:
         import random
 
         random.seed(0)
-    value = None
-    try:
+
+    def run_main() -> str | None:
         tree = ast.parse(code, "<program>")
         last = tree.body[-1] if tree.body else None
         if isinstance(last, ast.Expr):
             tree.body.pop()
         exec(compile(tree, "<program>", "exec"), main.__dict__)
-        if isinstance(last, ast.Expr):
-            result = eval(compile(ast.Expression(last.value), "<program>", "eval"), main.__dict__)
-            value = None if result is None else str(result)
-        if threading := sys.modules.get("threading"):
-            for thread in threading.enumerate():
-                if thread is not threading.current_thread() and not thread.daemon:
-                    thread.join()
+        if not isinstance(last, ast.Expr):
+            return None
+        result = eval(compile(ast.Expression(last.value), "<program>", "eval"), main.__dict__)
+        return None if result is None else str(result)
+
+    report = attempt(run_main)
+    ended = attempt(end_as_python_does)
+    return ended if report["status"] == "ok" and ended["status"] != "ok" else report
+
+
+def end_as_python_does() -> None:
+    """Waits for the program's threads and calls what it has left for its end, such as the printing of a buffer."""
+    if threading := sys.modules.get("threading"):
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread() and not thread.daemon:
+                thread.join()
+    atexit._run_exitfuncs()
+
+
+def attempt(function: Callable[[], str | None]) -> dict[str, Any]:
+    """The report on a call of a program's code."""
+    try:
+        return {"status": "ok", "value": function()}
     except SystemExit as end:
-        if end.code not in (None, 0):
-            return {"status": "error", "error": f"SystemExit: {end.code}"}
+        return {"status": "ok"} if end.code in (None, 0) else {"status": "error", "error": f"SystemExit: {end.code}"}
     except MemoryError:
         return {"status": "memory", "error": "MemoryError"}
     except BaseException as error:
         return {"status": "error", "error": describe(error)}
-    return {"status": "ok", "value": value}
 
 
 def describe(error: BaseException) -> str:
@@ -230,15 +259,16 @@ def child(held: Isolation, server: int, request: dict[str, Any], fds: tuple[int,
         except OSError as error:
             report = {"status": "unconfined", "error": str(error)}
         else:
+            os.write(REPORT, CONFINED)
             report = execute(request["code"])
+            report["error"] = report.get("error", "")[:LONGEST_ERROR]
         with suppress(BaseException):
             held.streams[1].flush()
             sys.stdout.flush()
-        text = json.dumps(report)
-        if len(text) > LONGEST_REPORT:
-            cut = {name: value and str(value)[: LONGEST_REPORT // 12] for name, value in report.items()}
-            text = json.dumps(cut)
-        os.write(REPORT, text.encode())
+        text = json.dumps(report, ensure_ascii=False).encode("utf-8", "replace")
+        if len(text) > held.settings["output"] + LONGEST_REPORT:
+            text = json.dumps({"status": "output", "error": ""}).encode()
+        os.write(REPORT, text)
         code = 0
     finally:
         os._exit(code)
@@ -280,7 +310,7 @@ def watch(held: Isolation, request: dict[str, Any], pid: int, out: int, report: 
     for descriptor in (handle, out, report):
         poll.register(descriptor, select.POLLIN)
     found: dict[int, bytes] = {out: b"", report: b""}
-    most = {out: held.settings["output"], report: 2 * LONGEST_REPORT}
+    most = {out: held.settings["output"], report: held.settings["output"] + 2 * LONGEST_REPORT}
     status = ""
     ended = False
     while not status:
@@ -308,28 +338,40 @@ def watch(held: Isolation, request: dict[str, Any], pid: int, out: int, report: 
     os.close(handle)
     if held.filter is None and held.namespaces:
         os.kill(-1, signal.SIGKILL)  # what the program has started: everything in this process namespace but this
-    answer: dict[str, Any] = {}
-    if not status:
-        with suppress(ValueError):
-            answer = json.loads(found[report])
-            answer = answer if isinstance(answer, dict) else {}
-        if os.WIFSIGNALED(code):
-            number = os.WTERMSIG(code)
-            status = "timed out" if number == signal.SIGXCPU else "died"
-            answer = {"error": f"ended by signal {number}"}
-        else:
-            status = str(answer.get("status") or "died")
-            answer.setdefault("error", "the program ended its process" if status == "died" else "")
+    confined = found[report].startswith(CONFINED)
+    answer = read_report(found[report].removeprefix(CONFINED)) if not status else {}
+    error = ""
+    if not confined and not status:
+        status, error = "unconfined", answer.get("error") or f"its process ended with {code}"
+    elif not status and os.WIFSIGNALED(code):
+        number = os.WTERMSIG(code)
+        status, error = "timed out" if number == signal.SIGXCPU else "died", f"ended by signal {number}"
+    elif not status and answer.get("status") in ("ok", "error", "memory", "output"):
+        status, error = answer["status"], answer.get("error") or ""
+    elif not status:
+        status, error = "died", "the program ended its process"
     output = found[out][: held.settings["output"]].decode("utf-8", "replace")
-    if not output and answer.get("value") is not None:
-        output = str(answer["value"])
+    value = answer.get("value") if status == "ok" and not output else None
+    if value and len(value) > held.settings["output"]:
+        status = "output"
     return {
         "status": status,
-        "output": output,
-        "error": str(answer.get("error") or ""),
+        "output": value[: held.settings["output"]] if value else output,
+        "error": error[:LONGEST_ERROR],
         "seconds": time.monotonic() - begin,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
     }
+
+
+def read_report(content: bytes) -> dict[str, str]:
+    """The texts of a report; of one that a program has made up, whatever is a text with characters in it."""
+    try:
+        report = json.loads(content.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(report, dict):
+        return {}
+    return {k: v.encode("utf-8", "replace").decode() for k, v in report.items() if isinstance(v, str)}
 
 
 # ----------------------------------------------------------------------------------------------------------- the server
@@ -337,6 +379,7 @@ def watch(held: Isolation, request: dict[str, Any], pid: int, out: int, report: 
 
 def serve(connection: socket.socket, held: Isolation) -> None:
     """Answers one request after the other until the socket is closed."""
+    atexit._clear()  # a program calls what it has left there itself, and nothing of ours
     gc.collect()
     gc.freeze()
     gc.disable()  # a collection in a forked process would copy its memory
@@ -351,6 +394,7 @@ def main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     settings = json.loads(sys.argv[2])
     isolation.die_with_parent(settings["parent"])
+    os.umask(0o022)  # programs of another user have to read the folders that are made here
     signal.signal(signal.SIGIO, signal.SIG_IGN)
     warm_up(settings["kind"])
     held = Isolation(settings)

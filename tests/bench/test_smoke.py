@@ -105,6 +105,14 @@ def test_curate_runs_beside_both_baselines(tmp_path: Path) -> None:
     assert result["rows_in"] == result["rows"] == 2000
 
 
+def test_sandbox_is_faster_than_a_python_for_each_program_and_lets_nothing_out() -> None:
+    result = bench("sandbox", "--smoke")
+    assert result["executions_per_s"] > result["sympy_executions_per_s"] > result["subprocess_sympy_per_s"] > 0
+    assert result["attacks"] > 5
+    assert result["escapes"] == 0
+    assert {"workers", "isolation", "device", "sympy", "seconds"} <= set(result)
+
+
 def test_real_lengths_have_the_known_mean_and_median(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDSTAR_DATA", raising=False)
     length_quantiles.cache_clear()

@@ -239,7 +239,7 @@ def test_what_could_not_be_judged_is_said():
     ]
     text = table(summarise(rows))
     assert "1 responses timed out, counted as not right" in text
-    assert "1 responses with a gold that cannot be verified, counted as not right" in text
+    assert "1 responses with a gold or tests that cannot be verified, counted as not right" in text
 
 
 def test_multiple_choice(tmp_path: Path):
