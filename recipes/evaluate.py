@@ -213,7 +213,7 @@ def responses(
             from data_prep.sandbox.judging import open_judge
 
             code = stack.enter_context(open_judge(args.sandbox, args.test_timeout))
-            print(f"sandbox    {code.describe()}", flush=True)
+            print(f"sandbox    {code.sandbox.describe()}", flush=True)
         if len(journal):
             print(f"resume     {len(journal):,} responses of an earlier start are in {journal_path}", flush=True)
         for decoding, n, temperature, top_p in decodings:

@@ -205,7 +205,9 @@ def search(
             sandbox = stack.enter_context(Sandbox(args.code_workers, limits, strict=args.sandbox == "strict"))
             print(f"sandbox    {sandbox.describe()}; {sandbox.workers} programs at once", flush=True)
         given_up: dict[str, Any] = {}
-        grower = stack.enter_context(Search(settings, checker, sandbox, None, policy.context, policy.n_tokens))
+        grower = stack.enter_context(
+            Search(settings, checker, sandbox, None, policy.context, policy.n_tokens, policy.delimiter)
+        )
         if args.server_urls:
             given_up["failed"] = grower.failed
         stream = partial(

@@ -110,8 +110,8 @@ class Tools:
             wanted = self.settings.filter
             self.code = open_judge(wanted.sandbox, wanted.test_timeout, workers=1)
             with suppress(FileExistsError), (self.folder / SANDBOX).open("x") as file:
-                file.write(self.code.describe())
-                print(f"sandbox     {self.code.describe()}", flush=True)
+                file.write(self.code.sandbox.describe())
+                print(f"sandbox     {self.code.sandbox.describe()}", flush=True)
         return self.code
 
 

@@ -8,6 +8,7 @@ from data_prep.benchmarks import content_hash, read_problems, unique_problems
 from data_prep.curation.golds import unverifiable
 from data_prep.engines import TransformersEngine
 from data_prep.mcts.prompts import PromptStyle, search_prompt
+from data_prep.mcts.steps import END_OF_STEP
 from data_prep.mcts.tree import Tree
 from data_prep.responses import open_engine
 from data_prep.servers import ServerEngine
@@ -52,6 +53,15 @@ class Policy(NamedTuple):
     hash: str
     context: int | None
     capacity: int
+
+    @property
+    def delimiter(self) -> str:
+        """What is put between two code-augmented steps for the policy.
+
+        Nothing where markers are tokens of their own: the policy writes the line break. Elsewhere the break often
+        belongs to the marker's last token (`>\\n`), and behind a marker without it the policy knows no way on.
+        """
+        return "" if self.n_tokens(END_OF_STEP) == 1 else "\n"
 
     def n_tokens(self, text: str) -> int:
         return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -31,12 +31,10 @@ EXAMPLES = (
 # All rolls: 7 trays with 12 rolls each
 rolls = 7 * 12
 <end_of_step>
-
 # Three quarters are sold before noon, the others are left
 sold = rolls * 3 // 4
 left = rolls - sold
 <end_of_step>
-
 # 5 of them are given away. Now print the final answer
 left_over = left - 5
 print(left_over)
@@ -53,11 +51,9 @@ from sympy import symbols, solve
 x = symbols("x")
 roots = solve(x**2 - 5 * x - 6, x)
 <end_of_step>
-
 # Keep the positive root
 positive = [root for root in roots if root > 0]
 <end_of_step>
-
 # Now print the final answer
 print(positive[0])
 <end_of_code>
@@ -73,7 +69,6 @@ from fractions import Fraction
 rolls = [(a, b) for a in range(1, 7) for b in range(1, 7)]
 good = [roll for roll in rolls if sum(roll) >= 10]
 <end_of_step>
-
 # The probability is the share of these outcomes. Now print the final answer
 print(Fraction(len(good), len(rolls)))
 <end_of_code>
@@ -87,18 +82,14 @@ N_EXAMPLES = 2  # in a bootstrap prompt, drawn at random for each tree, as in th
 def search_prompt(style: PromptStyle, tokenizer: Any, problem: Mapping[str, Any], instruction: str, rng: Random) -> str:
     """The text that the policy continues with its first step.
 
-    `instruction`: follows the problem in a chat turn. A bootstrap prompt is a chat turn if the tokenizer has a chat
-    template, else plain text.
+    `instruction`: follows the problem in a chat turn. A bootstrap prompt is plain text for every model, as in the
+    official code: in a chat turn, instruct models fall back into their own form of an answer.
     """
     text = with_choices(problem)
     if style == "rstar":
         return RSTAR.format(problem=text)
     if style == "bootstrap":
         shown = [f"Question: {asked}\n{solution}" for asked, solution in rng.sample(EXAMPLES, N_EXAMPLES)]
-        text = "\n\n".join([INSTRUCTION, *shown, f"Question: {text}"])
-        if not tokenizer.chat_template:
-            return f"{text}\n"
-    elif instruction:
-        text = f"{text}\n{instruction}"
-    messages = [{"role": "user", "content": text}]
+        return "\n\n".join([INSTRUCTION, *shown, f"Question: {text}\n"])
+    messages = [{"role": "user", "content": f"{text}\n{instruction}".strip()}]
     return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

@@ -117,8 +117,8 @@ class Expansion:
 class Search:
     """Grows trees by `settings` (resolved). `context`: tokens of prompt and solution at most, None: no matter.
 
-    `n_tokens`: the length of a text in tokens, asked where a path comes near the context. `counts`: candidates by what
-    became of them.
+    `n_tokens`: the length of a text in tokens, asked where a path comes near the context. `delimiter`: what stands
+    between two steps of code, see `Policy.delimiter`. `counts`: candidates by what became of them.
     """
 
     def __init__(
@@ -129,6 +129,7 @@ class Search:
         scorer: StepScorer | None = None,
         context: int | None = None,
         n_tokens: Callable[[str], int] = len,
+        delimiter: str = "",
     ):
         if settings.terminal_value == "scorer" and scorer is None:
             raise ValueError("--terminal_value scorer needs a scorer")
@@ -136,6 +137,7 @@ class Search:
             raise ValueError("--steps code needs a sandbox")
         self.settings, self.checker, self.sandbox, self.scorer = settings, checker, sandbox, scorer
         self.context, self.n_tokens = context, n_tokens
+        self.delimiter = delimiter if settings.steps == "code" else ""
         self.counts: Counter[str] = Counter()
         self.judges = ThreadPoolExecutor(4, "judge")
         self.scoring = ThreadPoolExecutor(1, "scorer")
@@ -213,16 +215,17 @@ class Search:
         settings = self.settings
         assert settings.candidates is not None
         before = node.text()
-        if not self.fits(tree, before, node):
+        between = self.delimiter if before else ""
+        if not self.fits(tree.prompt + before):
             self.end(node, "too long")
             return
         first = tree.number * TREE + node.number * NODE
         completions = await self.waiting_for(
             "model", tree,
-            self.generation.complete(tree.prompt + before, range(first, first + settings.candidates)),
+            self.generation.complete(tree.prompt + before + between, range(first, first + settings.candidates)),
         )  # fmt: skip
         kept: list[tuple[Step, Completion]] = []
-        for step, completion, reason in self.cleaned(before, completions):
+        for step, completion, reason in self.cleaned(before, between, completions):
             if reason:
                 self.drop(tree, node, step, completion, reason)
             else:
@@ -270,12 +273,15 @@ class Search:
                 self.give_up(child)
 
     def cleaned(
-        self, before: str, completions: Sequence[Completion | None]
+        self, before: str, between: str, completions: Sequence[Completion | None]
     ) -> Iterator[tuple[Step, Completion, str | None]]:
         """Each candidate as a step, with the reason why it is left out, if there is one."""
         settings = self.settings
         none = Completion("", 0, "stop")
-        steps = [read_step(settings.steps, before, completion.text if completion else "") for completion in completions]
+        texts = [completion.text if completion else "" for completion in completions]
+        if between:
+            texts = [between + text.removeprefix(between) for text in texts]
+        steps = [read_step(settings.steps, before, text) for text in texts]
         answers = [i for i, step in enumerate(steps) if step.ends and step.extracted is not None]
         seen: set[str] = set()
         for i, (step, completion) in enumerate(zip(steps, completions, strict=True)):
@@ -289,14 +295,13 @@ class Search:
             seen.add(step.text)
             yield step, completion or none, reason
 
-    def fits(self, tree: Tree, before: str, node: Node) -> bool:
-        """Whether another step fits into the context behind what is there."""
+    def fits(self, text: str) -> bool:
+        """Whether another step fits into the context behind this text."""
         if self.context is None:
             return True
         room = self.context - self.settings.max_step_tokens
         # A token is at least one byte, a character at most four.
-        whole = tree.prompt + before
-        return len(whole) <= room // 4 or self.n_tokens(whole) <= room
+        return len(text) <= room // 4 or self.n_tokens(text) <= room
 
     def fails(self, execution: Execution) -> bool:
         """Whether a program has failed, by the settings' rule."""

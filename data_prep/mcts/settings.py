@@ -10,7 +10,6 @@ from data_prep.mcts.steps import Steps
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "rollouts": 16,
-        "rollouts_if_unsolved": [32],
         "candidates": 8,
         "unvisited": "first",
         "tie_break": "random",
@@ -22,7 +21,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "official-code": {
         "rollouts": 48,
-        "rollouts_if_unsolved": [],
         "candidates": 12,
         "unvisited": "zero",
         "tie_break": "first",
@@ -47,7 +45,10 @@ class SearchArguments:
     )
     rollouts_if_unsolved: list[int] | None = field(
         default=None,
-        metadata={"help": "go on to so many while no answer is right (paper: 32; its 4th round: 64 128)"},
+        metadata={
+            "help": "go on to so many while no answer is right (paper: twice as many, its 4th round: 64 128; "
+            "official-code, or 0: no more)"
+        },
     )
     candidates: int | None = field(
         default=None, metadata={"help": "steps sampled where a node is expanded (paper: 8, official-code: 12)"}
@@ -103,9 +104,11 @@ class SearchArguments:
                 setattr(self, name, value)
         assert self.rollouts is not None
         assert self.candidates is not None
-        assert self.rollouts_if_unsolved is not None
-        if self.rollouts_if_unsolved == PRESETS[self.preset]["rollouts_if_unsolved"]:
-            self.rollouts_if_unsolved = [n for n in self.rollouts_if_unsolved if n > self.rollouts]
+        if self.rollouts_if_unsolved is None:
+            again = self.preset == "paper" and self.terminal_value == "gold"
+            self.rollouts_if_unsolved = [2 * self.rollouts] if again else []
+        elif self.rollouts_if_unsolved == [0]:
+            self.rollouts_if_unsolved = []
         growing = [self.rollouts, *self.rollouts_if_unsolved]
         for name, ok, wanted in (
             ("rollouts", self.rollouts > 0, "at least 1"),
@@ -124,7 +127,7 @@ class SearchArguments:
             (
                 "rollouts_if_unsolved",
                 not self.rollouts_if_unsolved or self.terminal_value == "gold",
-                "which answers are right is only known with --terminal_value gold: give []",
+                "which answers are right is only known with --terminal_value gold: give 0",
             ),
             ("temperature", self.temperature > 0, "above 0: candidates of one step would all be equal"),
             ("top_p", 0 < self.top_p <= 1, "above 0, at most 1"),

@@ -56,6 +56,10 @@ class Execution:
     cpu_seconds: float = 0.0
 
 
+class SandboxError(RuntimeError, OSError):
+    """Programs cannot be run here, or not as isolated as was asked for; the message says what is missing."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Bounds of one program: seconds; MB of memory beyond the server's, of its folder and of its output; threads."""
@@ -101,7 +105,7 @@ class Server:
             hello = None
         if hello is None:
             self.stop()
-            raise RuntimeError(
+            raise SandboxError(
                 "the sandbox does not start: see what `python -c 'import data_prep.sandbox.server as s; "
                 's.warm_up("plain"); print(s.Isolation({}).report())\'` says'
             )
@@ -124,7 +128,7 @@ class Server:
                 return Execution(**answer)
             self.stop()
         if answer is not None:
-            raise RuntimeError(f"a program could not be isolated, and was not run: {answer['error']}")
+            raise SandboxError(f"a program could not be isolated, and was not run: {answer['error']}")
         return Execution("died", "", "the sandbox's server was ended, twice")
 
     def stop(self) -> None:
@@ -140,7 +144,7 @@ class Sandbox:
 
     `workers`: programs at once, by default one per core. Programs that name sympy, numpy, scipy or mpmath are forked
     from a server that has imported them (fork takes 0.4 ms without and 1.6 ms with them); nothing of one program is
-    seen by another. RuntimeError where nothing closes network and processes, and with `strict` where files, network
+    seen by another. SandboxError where nothing closes network and processes, and with `strict` where files, network
     and processes are not all closed off. `counts`: executions by status.
 
     Covered on Linux: CPU and wall time, memory, size of output, files and folder, number of threads (rlimits); no other
@@ -155,7 +159,7 @@ class Sandbox:
 
     def __init__(self, workers: int | None = None, limits: Limits = Limits(), strict: bool = False):
         if sys.platform != "linux":
-            raise RuntimeError("the sandbox needs Linux: run it in a container or a virtual machine")
+            raise SandboxError("the sandbox needs Linux: run it in a container or a virtual machine")
         self.workers = workers or len(os.sched_getaffinity(0))
         for name, value in asdict(limits).items():
             if value <= 0:
@@ -173,7 +177,7 @@ class Sandbox:
         if not self.is_closed and (strict or not (self.isolation["seccomp"] or self.isolation["namespaces"])):
             first.stop()
             missing = ", ".join(self.isolation["problems"])
-            raise RuntimeError(
+            raise SandboxError(
                 f"programs of a model are not run here ({missing}): "
                 + ("--sandbox auto takes a weaker isolation" if strict else "nothing would close network and processes")
             )
@@ -191,9 +195,10 @@ class Sandbox:
         return bool(held["seccomp"] and (held["namespaces"] or held["landlock"]))
 
     def describe(self) -> str:
-        """One line: which isolation holds, which does not."""
+        """One line: which isolation holds, which does not, and a warning where it is not all there."""
         held = [name for name in ("namespaces", "seccomp", "landlock") if self.isolation[name]]
-        return "; ".join([", ".join([*held, "resource limits"]), *self.isolation["problems"]])
+        weaker = [] if self.is_closed else ["WARNING: weaker than asked for by --sandbox strict"]
+        return "; ".join([", ".join([*held, "resource limits"]), *self.isolation["problems"], *weaker])
 
     def submit(self, program: Program) -> "Future[Execution]":
         if self._closed:

@@ -128,11 +128,8 @@ def same_value(expected: Any, value: Any, wrapped: bool = False) -> bool:
 
 
 def open_judge(sandbox: Strictness, test_timeout: float, workers: int | None = None) -> "CodeJudge":
-    """A judge with a sandbox of its own. Raises ValueError where programs cannot be isolated as `sandbox` asks."""
-    try:
-        return CodeJudge(Sandbox(workers, replace(LIMITS, timeout=test_timeout), strict=sandbox == "strict"))
-    except RuntimeError as error:
-        raise ValueError(str(error)) from None
+    """A judge with a sandbox of its own. Raises SandboxError where programs cannot be isolated as `sandbox` asks."""
+    return CodeJudge(Sandbox(workers, replace(LIMITS, timeout=test_timeout), strict=sandbox == "strict"))
 
 
 class CodeJudge:
@@ -152,11 +149,6 @@ class CodeJudge:
 
     def __exit__(self, *exception: object) -> None:
         self.sandbox.__exit__(*exception)
-
-    def describe(self) -> str:
-        """The sandbox's isolation; a warning where it is not all there."""
-        weaker = "" if self.sandbox.is_closed else "; WARNING: weaker than asked for by --sandbox strict"
-        return self.sandbox.describe() + weaker
 
     def judge_all(self, pairs: Iterable[tuple[Any, str]], thought_open: bool = False) -> list[Judgement]:
         """Judgements of (tests, response), as many at once as the sandbox has workers."""

@@ -207,6 +207,26 @@ def test_ends_without_an_answer(checker: AnswerChecker, invalid: str, itself: in
     assert tree.root.visits == 4 * above
 
 
+def test_a_delimiter_stands_between_steps_once(checker: AnswerChecker, sandbox: Sandbox) -> None:
+    class Careless(StubPolicy):
+        """Begins every second candidate with the line break that stands there already."""
+
+        def write(self, prompt: str, sample: int) -> str:
+            assert prompt.endswith(("?\n", "<end_of_step>\n", "<end_of_output>\n"))
+            text = super().write(prompt, sample)
+            return text if sample % 2 else text.lstrip("\n")
+
+    settings = SearchArguments(rollouts=3, candidates=4).resolve()
+    done: list[Tree] = []
+    with Search(settings, checker, sandbox, delimiter="\n") as search:
+        search.run(trees(2), Careless().stream, 2, done.append)
+    answers = [node.text() for tree in done for node in tree.answers()]
+    assert answers
+    for text in answers:
+        assert text.count("<end_of_step>\n#") == 3
+        assert "<end_of_output>\n<answer>" in text
+
+
 def test_depth_length_and_context_end_paths(checker: AnswerChecker) -> None:
     class Endless(StubPolicy):
         def write(self, prompt: str, sample: int) -> str:

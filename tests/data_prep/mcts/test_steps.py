@@ -167,13 +167,9 @@ def test_a_word_longer_than_a_step_is_split() -> None:
     assert max(map(len, pieces)) <= 100
 
 
-class NoTemplate:
-    chat_template = None
-
-
 def test_a_bootstrap_prompt_shows_two_examples_and_ends_with_the_problem() -> None:
     problem = {"problem_id": "p", "problem": "What is 1 + 1?"}
-    prompts = {search_prompt("bootstrap", NoTemplate(), problem, "", Tree(problem, i, 0, "").rng()) for i in range(20)}
+    prompts = {search_prompt("bootstrap", None, problem, "", Tree(problem, i, 0, "").rng()) for i in range(20)}
     assert len(prompts) > 2
     for prompt in prompts:
         assert prompt.startswith(INSTRUCTION)

@@ -96,8 +96,10 @@ def test_presets_are_what_paper_and_official_code_say() -> None:
     assert set(PRESETS["paper"]) == set(PRESETS["official-code"])
     assert not paper.differences()
     assert SearchArguments(rollouts=4, unvisited="zero").resolve().differences() == {"rollouts": 4, "unvisited": "zero"}
-    # The paper's second pass is for its own number of rollouts.
-    assert SearchArguments(rollouts=40).resolve().rollouts_if_unsolved == []
+    # A second pass is as long as the first one, unless there is to be none.
+    assert SearchArguments(rollouts=40).resolve().rollouts_if_unsolved == [80]
+    assert SearchArguments(rollouts_if_unsolved=[0]).resolve().rollouts_if_unsolved == []
+    assert SearchArguments(terminal_value="agreement").resolve().rollouts_if_unsolved == []
 
 
 @pytest.mark.parametrize(
@@ -112,8 +114,8 @@ def test_presets_are_what_paper_and_official_code_say() -> None:
         ({"temperature": 0.0}, "temperature"),
         ({"top_p": 0.0}, "top_p"),
         ({"stop_after_right": 0}, "stop_after_right"),
-        ({"terminal_value": "agreement"}, "rollouts_if_unsolved"),
-        ({"terminal_value": "agreement", "rollouts_if_unsolved": [], "stop_after_right": 2}, "stop_after_right"),
+        ({"terminal_value": "agreement", "rollouts_if_unsolved": [32]}, "rollouts_if_unsolved"),
+        ({"terminal_value": "agreement", "stop_after_right": 2}, "stop_after_right"),
         ({"max_step_tokens": 0}, "max_step_tokens"),
         ({"trees": 0}, "trees"),
     ],

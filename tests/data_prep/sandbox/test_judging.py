@@ -467,11 +467,11 @@ def test_many_at_once(judge: CodeJudge) -> None:
 def test_a_weaker_isolation_is_said_and_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "SERVER", [*WEAKER, "namespaces,landlock"])
     with open_judge("auto", 2.0, 1) as judge:
-        assert "WARNING" in judge.describe()
+        assert "WARNING" in judge.sandbox.describe()
         assert verdict(judge, LARGEST, "largest = max")[0] == "right"
         assert verdict(judge, SPREAD, GOOD)[0] == "right"
-    with pytest.raises(ValueError, match="no namespaces"):
+    with pytest.raises(client.SandboxError, match="no namespaces"):
         open_judge("strict", 2.0, 1)
     monkeypatch.setattr(client, "SERVER", [*WEAKER, "namespaces,landlock,seccomp"])
-    with pytest.raises(ValueError, match="nothing would close"):
+    with pytest.raises(client.SandboxError, match="nothing would close"):
         open_judge("auto", 2.0, 1)
