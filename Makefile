@@ -32,7 +32,8 @@ study-difficulty: $(VENV)/installed  ## how many samples, how hard: the study of
 
 study-search: $(VENV)/installed  ## does search find more than samples of as many tokens? (SETTING=smoke: minutes)
 	$(OFFLINE) $(BIN)/python -m data_prep.small_world.search_study --setting $(SETTING) \
-		$(if $(filter decide,$(SETTING)),--report_dir reports/search)
+		$(if $(filter decide,$(SETTING)),--report_dir reports/search) \
+		$(if $(filter headroom,$(SETTING)),--report_dir reports/search_headroom)
 
 quickstart: $(VENV)/installed  ## from problems to a reasoner on the small world, on a CPU
 	$(OFFLINE) $(BIN)/python recipes/quickstart.py

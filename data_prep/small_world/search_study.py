@@ -273,7 +273,9 @@ def page(found: Mapping[str, Any]) -> str:
     ends = ", ".join(f"{share:.0%} {name}" for name, share in found["ends_of_samples"].items())
     single = found["policy_pass_at_1"]
     lines += [
-        f"The policy: {plan['policy'].strip()} Its pass@1 at temperature 1 on these problems is {single['mean']:.1%} "
+        f"The policy ({found['n_rows']:,} rows): {plan['policy'].strip()}",
+        "",
+        f"Its pass@1 at temperature 1 on these problems is {single['mean']:.1%} "
         f"({single['low']:.1%} to {single['high']:.1%}); {found['samples_per_problem']:.0f} samples have as many "
         f"tokens as a tree. Samples end so: {ends}.",
         "",
@@ -299,7 +301,7 @@ def main() -> None:
     work = partial(run_seed, setting=setting, search=plan["search"], folder=folder.resolve())
     with ProcessPoolExecutor(args.processes, mp_context=get_context("spawn")) as pool:
         results = list(pool.map(work, setting["seeds"]))
-    found = report(results, plan, args.setting)
+    found = report(results, plan, args.setting) | {"n_rows": setting["n_rows"]}
     target = args.report_dir or folder
     target.mkdir(parents=True, exist_ok=True)
     write_json(target / "report.json", found)

@@ -69,7 +69,7 @@ def result(seed: int, search: float) -> dict[str, Any]:
 
 
 def test_the_report_says_what_was_expected_and_what_was_found() -> None:
-    found = report([result(0, 0.9), result(1, 0.95), result(2, 0.92)], PLAN, "decide")
+    found = report([result(0, 0.9), result(1, 0.95), result(2, 0.92)], PLAN, "decide") | {"n_rows": 6000}
     for arm in ("coverage_search", "coverage_sampling", "answer_search", "answer_majority"):
         assert set(found[arm]) == {"mean", "low", "high", "tokens"}
         assert found[arm]["low"] <= found[arm]["mean"] <= found[arm]["high"]
