@@ -67,6 +67,7 @@ TREE = pa.schema(
         pa.field("verdict", pa.string()),
         pa.field("seed", pa.int64(), nullable=False),
         pa.field("n_tokens", pa.int64(), nullable=False),
+        pa.field("errors", pa.int64(), nullable=False),  # programs that failed in a row, this one the last
     ]
 )
 # Beside it, one row per tree: its problem, what the policy continued, and how the search went.

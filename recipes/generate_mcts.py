@@ -98,13 +98,16 @@ def main() -> None:
     from rl.runs import user_errors
 
     with user_errors():
-        check(args)
+        check(args, grading)
         settings.resolve()
         grading.check()
-        generate(args, settings, grading)
+        try:
+            generate(args, settings, grading)
+        except KeyboardInterrupt:
+            sys.exit(f"\ninterrupted: finished trees are kept in {args.output_dir}.partial: the same command goes on")
 
 
-def check(args: GenerateArguments) -> None:
+def check(args: GenerateArguments, grading: GradingArguments) -> None:
     """Raises ValueError for settings out of range, FileExistsError for results that are there."""
     from data_prep.rows import is_unicode
 
@@ -119,6 +122,11 @@ def check(args: GenerateArguments) -> None:
         raise ValueError("--instruction holds half a character")
     if args.instruction and args.prompt != "chat":
         raise ValueError(f"--instruction is part of chat prompts, not of --prompt {args.prompt}")
+    if grading.from_responses and args.problems:
+        raise ValueError("--from_responses brings its own problems: give no --problems")
+    for name, option in GradingArguments.__dataclass_fields__.items():
+        if not grading.from_responses and name != "from_responses" and getattr(grading, name) != option.default:
+            raise ValueError(f"--{name} is for --from_responses")
     if args.tokenizer and not args.server_urls:
         raise ValueError("--tokenizer is for --server_urls: a model in this process has its own")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -154,13 +162,15 @@ def generate(args: GenerateArguments, settings: SearchArguments, grading: Gradin
 
     # The trees. What is finished lies beside the output folder until that is whole.
     output = Path(args.output_dir)
-    depend_on = {"policy": policy.hash, "prompt": args.prompt, "instruction": args.instruction, "seed": args.seed}
-    depend_on |= asdict(grading if responses else settings) | {"code_timeout": args.code_timeout}
+    named = ("model_name_or_path", "dtype", "tokenizer", "seed", "code_timeout", "code_memory_mb")
+    depend_on = {"policy": policy.hash, **{name: getattr(args, name) for name in named}}
+    depend_on |= asdict(grading if responses else settings)
+    depend_on.pop("trees", None)  # more of them can be added
     with FinishedTrees(output.with_name(f"{output.name}.partial") / "trees.jsonl", depend_on) as finished:
         totals = Totals(finished)
         with AnswerChecker() as checker:
             if responses:
-                grade(args, grading, policy, trees, responses, checker, totals)
+                trees = grade(args, grading, policy, trees, responses, checker, totals)
             elif not search(args, settings, policy, trees, checker, totals):
                 print(f"kept       {len(finished):,} trees in {finished.path}: the same command goes on from there")
                 return
@@ -176,12 +186,16 @@ def generate(args: GenerateArguments, settings: SearchArguments, grading: Gradin
                           **totals.summary()},
             },
         )  # fmt: skip
-        finished.remove()
+        finished.remove(trees)
     if args.n_page_trees:
         some, which = choose(islice(read_trees(output), PAGE_OF_FIRST), args.n_page_trees)
+        which += f" (of the first of {len(trees):,})" if len(trees) > PAGE_OF_FIRST else ""
         write_page(some, output / "trees.html", f"Search trees of {output}", which)
-    print(table(manifest), totals.line(), f"results    {output}/: trees, runs, samples, pairs, trees.html", sep="\n")
-    print(f"next       python recipes/sft_longcot.py --datasets '{{path: {output}/samples}}' --model_name_or_path BASE")
+    print(table(manifest), totals.line(), f"results    {output}/: {', '.join(manifest['rows_out'])}", sep="\n")
+    if args.n_page_trees:
+        print(f"look       {output}/trees.html")
+    if manifest["rows_out"]["samples"]:
+        print(f"next       python recipes/sft_longcot.py --datasets '{{path: {output}/samples}}' (and model, --config)")
 
 
 def search(
@@ -230,16 +244,18 @@ def search(
 def grade(
     args: GenerateArguments, grading: GradingArguments, policy: "Policy", trees: "list[Tree]",
     responses: dict[str, list[str]], checker: "AnswerChecker", totals: "Totals",
-) -> None:  # fmt: skip
-    """Grades the steps of the responses; `trees` have the prompts of their problems."""
+) -> "list[Tree]":  # fmt: skip
+    """Grades the steps of the responses; `trees` have the prompts of their problems. The trees of the responses."""
     from data_prep.mcts.grading import grade_responses, response_trees
 
     graded = response_trees(policy, trees, responses, checker)
     print(f"grading    {len(graded):,} responses: {grading.continuations} continuations from the ends of steps")
     stream = partial(policy.engine.stream, max_new_tokens=grading.max_new_tokens, temperature=1.0, seed=args.seed)
     totals.start(graded)
-    grade_responses(totals.missing(graded), policy, stream, grading, checker, totals.add)
-    totals.end({}, {})
+    counts = grade_responses(totals.missing(graded), policy, stream, grading, checker, totals.add)
+    totals.end(counts, {})
+    print("steps      " + ", ".join(f"{n:,} {what}" for what, n in counts.items()))
+    return graded
 
 
 if __name__ == "__main__":

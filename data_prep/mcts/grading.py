@@ -12,10 +12,10 @@ from data_prep.answers import AnswerChecker
 from data_prep.artefacts import hash_path
 from data_prep.benchmarks import as_problem
 from data_prep.curation.golds import unverifiable
-from data_prep.engines import Request
+from data_prep.engines import Completion, Request, TransformersEngine
 from data_prep.formats import THINK, convert_markers
 from data_prep.mcts.inputs import Inputs, Policy
-from data_prep.mcts.search import TREE, Stream
+from data_prep.mcts.search import TREE
 from data_prep.mcts.settings import GradingArguments
 from data_prep.mcts.steps import thought_steps
 from data_prep.mcts.tree import ANSWER, Node, Tree
@@ -71,7 +71,7 @@ def response_trees(
         for number, text in enumerate(responses[given.problem["problem_id"]]):
             if thought_open:
                 text = text.removeprefix(THINK).removeprefix("\n")
-            tree = Tree(given.problem, number, given.seed, given.prompt)
+            tree = Tree(given.problem, number, given.seed, given.prompt, response=text)
             node = tree.root
             for step in thought_steps(text, policy.n_tokens):
                 child = tree.add(node, step=step, n_tokens=policy.n_tokens(step))
@@ -89,12 +89,17 @@ def response_trees(
 def grade_responses(
     trees: Sequence[Tree],
     policy: Policy,
-    stream: Stream,
+    stream: Callable[..., Iterator[tuple[Request, Completion, bool]]],
     grading: GradingArguments,
     checker: AnswerChecker,
     finished: Callable[[Tree], None],
-) -> None:
-    """Samples the continuations of all trees and grades their steps; `finished` gets each tree when it is done."""
+) -> Counter[str]:
+    """Samples the continuations of all trees and grades their steps; `finished` gets each tree when it is done.
+
+    Returns how many steps had no room for a continuation in the policy's context, and how many continuations a server
+    gave up. Raises ValueError if no step had room.
+    """
+    counts: Counter[str] = Counter()
     requests: deque[Request] = deque()
     left: dict[int, int] = {}
     texts: dict[tuple[int, int, int], tuple[str, int, str]] = {}
@@ -105,30 +110,46 @@ def grade_responses(
         while len(requests) < 2 * policy.capacity and (following := next(waiting, None)) is not None:
             t, tree = following
             steps = graded_steps(tree, grading.every)
-            new = [
-                Request((t, node.number, i), tree.prompt + node.text(), tree.number * TREE + i)
-                for node in steps
-                for i in range(grading.continuations)
-                if policy.context is None
-                or policy.n_tokens(tree.prompt + node.text()) + grading.max_new_tokens <= policy.context
-            ]
+            new = []
+            for node in steps:
+                text = tree.prompt + node.text()
+                if policy.context and policy.n_tokens(text) + grading.max_new_tokens > policy.context:
+                    counts["steps without room"] += 1
+                    continue
+                counts["steps graded"] += 1
+                of_step = range(grading.continuations)
+                new += [Request((t, node.number, i), text, tree.number * TREE + i) for i in of_step]
             left[t] = len(new)
             requests.extend(new)
             if not new:
                 complete(tree, {}, checker)
                 finished(tree)
 
+    def come(t: int) -> None:
+        left[t] -= 1
+        if not left[t]:
+            own = {key[1:]: texts.pop(key) for key in [key for key in texts if key[0] == t]}
+            complete(trees[t], own, checker)
+            finished(trees[t])
+        ask()
+
+    def failed(request: Request) -> None:
+        counts["continuations given up"] += 1
+        come(request.name[0])
+
+    more = {} if isinstance(policy.engine, TransformersEngine) else {"failed": failed}
     ask()
     while requests:
-        for request, completion, _ in stream(requests):
+        for request, completion, _ in stream(requests, **more):
             t, number, i = request.name
             texts[t, number, i] = (whole_characters(completion.text), completion.n_tokens, completion.finish_reason)
-            left[t] -= 1
-            if not left[t]:
-                own = {key[1:]: texts.pop(key) for key in [key for key in texts if key[0] == t]}
-                complete(trees[t], own, checker)
-                finished(trees[t])
-            ask()
+            come(t)
+    if counts["steps without room"] and not counts["steps graded"]:
+        raise ValueError(
+            f"no step has room for a continuation of {grading.max_new_tokens} tokens in the policy's {policy.context} "
+            "positions: give a smaller --max_new_tokens"
+        )
+    return counts
 
 
 def graded_steps(tree: Tree, every: int) -> list[Node]:

@@ -39,7 +39,7 @@ def read_verifiable(sources: Sequence[DatasetConfig], gold_needed: bool = True) 
             kept.append(problem)
     if not kept:
         raise ValueError(
-            f"{', '.join(read)}: no problem is left of {sum(map(len, read.values()))} rows {dict(dropped)}"
+            f"{', '.join(read)}: no problem is left of {sum(map(len, read.values()))} rows {dict(dropped) or ''}"
         )
     hashes = {path: content_hash(rows) for path, rows in read.items()}
     return Inputs(kept, hashes, dropped, sum(map(len, read.values())))

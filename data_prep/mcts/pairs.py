@@ -124,10 +124,13 @@ def official_groups(tree: Tree) -> Iterator[Group]:
 def ends(node: Node, value: float) -> list[Node]:
     """The ends at or below a step that are worth this much."""
     return [
-        end
-        for end in node.subtree()
-        if end.terminal is not None and end.terminal != "errors" and end.visits and end.q == value
+        end for end in node.subtree() if (end.verdict == "right" if value > 0 else end.verdict == "wrong" or fails(end))
     ]
+
+
+def fails(end: Node) -> bool:
+    """Whether a path ends here without an answer, which counts as -1 (`invalid`), and not for errors of code."""
+    return end.terminal not in (None, ANSWER, "errors") and end.visits > 0 and end.q == -1.0
 
 
 def within_edits(a: str, b: str, most: int) -> bool:

@@ -29,6 +29,7 @@ def node_rows(tree: Tree) -> list[dict[str, Any]]:
             "verdict": node.verdict,
             "seed": tree.seed,
             "n_tokens": node.n_tokens,
+            "errors": node.errors,
         }
         for node in tree.nodes()
     ]
@@ -68,7 +69,7 @@ def tree_of(run: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Tree:
         node = Node(
             row["node"], parent, 0 if parent is None else parent.depth + 1, row["step"], row["output"],
             row["n_tokens"], row["visits"], row["value_sum"], row["prior_score"], row["terminal"], row["extracted"],
-            row["verdict"],
+            row["verdict"], row["errors"],
         )  # fmt: skip
         nodes[node.number] = node
         if parent is not None and (node.terminal or "").startswith("dropped"):
@@ -97,8 +98,9 @@ def read_trees(folder: str | Path) -> Iterator[Tree]:
     """The trees that `generate_mcts.py` has written into a folder. Raises ValueError, RowError."""
     folder = Path(folder)
     groups = groupby(read_rows(folder / "trees"), key=lambda row: (row["problem_id"], row["tree"]))
-    runs = {(run["problem_id"], run["tree"]): run for run in read_rows(folder / "runs")}
+    runs = read_rows(folder / "runs")  # in the same order
     for key, rows in groups:
-        if key not in runs:
-            raise RowError(f"{folder / 'runs'}: no row for problem {key[0]}, tree {key[1]}")
-        yield tree_of(runs[key], rows)
+        run = next(runs, {})
+        if (run.get("problem_id"), run.get("tree")) != key:
+            raise RowError(f"{folder / 'runs'}: no row for problem {key[0]}, tree {key[1]} where it should stand")
+        yield tree_of(run, rows)

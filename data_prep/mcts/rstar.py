@@ -98,10 +98,16 @@ def convert(source: Path, target: Path) -> tuple[str, int]:
         if kind not in ("sample", "step_pair"):
             raise ValueError(f"{source} holds no samples or step pairs, but {kind or 'no manifest'}")
         to = sample_to_rstar if kind == "sample" else pair_to_rstar
-        records = [to(row, f"{source}, row {i}") for i, row in enumerate(read_rows(source))]
         if target.exists():
             raise FileExistsError(f"{target} exists already: choose another file or remove it")
-        target.write_text(json.dumps(records, ensure_ascii=False, indent=1) + "\n")
+        rows = list(read_rows(source))
+        if other := [row["prompt"] for row in rows if kind == "step_pair" and not row["prompt"].startswith(USER)]:
+            raise ValueError(
+                f"{source}: {len(other):,} of {len(rows):,} pairs have another prompt than rStar's "
+                f"({other[0][:40]!r}...): search with --prompt rstar for its format"
+            )
+        records = [to(row, f"{source}, row {i}") for i, row in enumerate(rows)]
+        target.write_text(json.dumps(records, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         return kind, len(records)
     try:
         records = json.loads(source.read_text())

@@ -17,7 +17,8 @@ from data_prep.mcts.pairs import PairRule, pair_rows
 from data_prep.mcts.records import node_rows, run_row, tree_of
 from data_prep.mcts.search import Search, Stream
 from data_prep.mcts.trajectories import best_trajectories, difficulty, sample_row
-from data_prep.mcts.tree import Tree
+from data_prep.mcts.tree import Node, Tree
+from data_prep.rows import PROBLEM
 
 DIFFICULTIES = ("all right", "mixed", "all wrong", "no answer")
 OF_A_RUN = ("prompt", "ended_at", "stopped", "n_nodes", "n_tokens", "n_executions", "n_right", "seed", "tree")
@@ -33,15 +34,17 @@ class FinishedTrees:
     def __init__(self, path: Path, settings: Mapping[str, Any]):
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.places: dict[tuple[str, int], tuple[int, int]] = {}  # problem and tree -> position and length, bytes
+        self.settings = json.loads(json.dumps(settings, default=str))
+        # problem and tree -> position and length, bytes, and what it is made of
+        self.places: dict[tuple[str, int], tuple[int, int, str]] = {}
         self.file = open(path, "a+b", buffering=0)  # noqa: SIM115
         try:
-            self.end = self.read(json.loads(json.dumps(settings, default=str)))
+            self.end = self.read()
         except BaseException:
             self.file.close()
             raise
 
-    def read(self, settings: Mapping[str, Any]) -> int:
+    def read(self) -> int:
         self.file.seek(0)
         end = 0
         for number, line in enumerate(self.file):
@@ -50,43 +53,45 @@ class FinishedTrees:
                 break
             record = json.loads(line)
             if number == 0:
-                self.check(record["settings"], settings)
+                self.check(record["settings"])
             else:
-                self.places[record["problem_id"], record["tree"]] = (end, len(line))
+                self.places[record["problem_id"], record["tree"]] = (end, len(line), record["made_of"])
             end += len(line)
-        if end == 0:
-            self.append(line := (json.dumps({"settings": settings}) + "\n").encode(), 0)
-            end = len(line)
         return end
 
-    def check(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        for name in now:
-            if before.get(name) != now[name]:
+    def check(self, before: Mapping[str, Any]) -> None:
+        for name, now in self.settings.items():
+            if before.get(name) != now:
                 raise ValueError(
-                    f"{self.path} holds trees with {name} {before.get(name)!r}, now it is {now[name]!r}: start it as "
-                    "before to go on, or remove the file, or choose another --output_dir"
+                    f"{self.path} holds trees with {name} {before.get(name)!r}, now it is {now!r}: start it as before "
+                    "to go on, or remove the file, or choose another --output_dir"
                 )
 
-    def append(self, line: bytes, end: int) -> None:
+    def append(self, record: Mapping[str, Any]) -> int:
+        """Writes a line and returns its length."""
+        line = (json.dumps(record) + "\n").encode()
         try:
             rest = line
             while rest:
                 rest = rest[self.file.write(rest) :]
         except BaseException:
-            self.file.truncate(end)
+            self.file.truncate(self.end)
             raise
+        self.end += len(line)
+        return len(line)
 
     def put(self, tree: Tree) -> None:
         """Writes a tree. Raises OSError if the disk is full."""
-        run = run_row(tree, "", "", None)
-        record = {"problem_id": tree.problem["problem_id"], **{name: run[name] for name in OF_A_RUN}}
-        line = (json.dumps({**record, "nodes": node_rows(tree)}) + "\n").encode()
-        self.append(line, self.end)
-        self.places[tree.problem["problem_id"], tree.number] = (self.end, len(line))
-        self.end += len(line)
+        if self.end == 0:
+            self.append({"settings": self.settings})
+        run, key = run_row(tree, "", "", None), (tree.problem["problem_id"], tree.number)
+        record = {"problem_id": key[0], "made_of": tree.made_of(), **{name: run[name] for name in OF_A_RUN}}
+        start = self.end
+        self.places[key] = (start, self.append({**record, "nodes": node_rows(tree)}), record["made_of"])
 
     def __contains__(self, tree: Tree) -> bool:
-        return (tree.problem["problem_id"], tree.number) in self.places
+        place = self.places.get((tree.problem["problem_id"], tree.number))
+        return place is not None and place[2] == tree.made_of()
 
     def __len__(self) -> int:
         return len(self.places)
@@ -98,14 +103,18 @@ class FinishedTrees:
             if (place := self.places.get((problem["problem_id"], number))) is None:
                 break
             record = json.loads(os.pread(self.file.fileno(), place[1], place[0]))
-            trees.append(tree_of({**problem, **record}, record["nodes"]))
+            nodes = record.pop("nodes")
+            trees.append(tree_of({**problem, **record}, nodes))
         return trees
 
-    def remove(self) -> None:
-        """Removes the file, and its folder if nothing else is in it."""
-        self.path.unlink()
-        with suppress(OSError):
-            self.path.parent.rmdir()
+    def remove(self, trees: Sequence[Tree]) -> None:
+        """Removes the file, and its folder if nothing else is in it; not if it holds others than these trees."""
+        if set(self.places) <= {(tree.problem["problem_id"], tree.number) for tree in trees}:
+            self.path.unlink()
+            with suppress(OSError):
+                self.path.parent.rmdir()
+        else:
+            print(f"kept       {self.path}: it holds further trees, for a run with more problems or trees")
 
     def __enter__(self) -> "FinishedTrees":
         return self
@@ -119,21 +128,21 @@ class Totals:
 
     def __init__(self, finished: FinishedTrees):
         self.finished = finished
-        self.n_before = len(finished)
         self.n_trees = self.n_nodes = self.n_tokens = 0
         self.seconds = 0.0
         self.waited: Counter[str] = Counter()  # seconds of trees, by what they waited for
         self.solved: dict[str, bool] = {}
+        self.n_solved = 0
         self.tokens_per_tree: list[int] = []
         self.candidates: dict[str, int] = {}
         self.executions: dict[str, int] = {}
 
     def start(self, trees: Sequence[Tree]) -> None:
-        if self.n_before:
-            print(f"resume     {self.n_before:,} trees of an earlier start are in {self.finished.path}", flush=True)
+        if n_before := len(trees) - len(self.missing(trees)):
+            print(f"resume     {n_before:,} trees of an earlier start are in {self.finished.path}", flush=True)
         # smoothing 0: rates are averages, since trees come in bursts
         self.bar = tqdm(
-            total=len(trees), initial=len(trees) - len(self.missing(trees)), desc="search", unit=" trees", disable=None,
+            total=len(trees), initial=n_before, desc="search", unit=" trees", disable=None,
             smoothing=0,
         )  # fmt: skip
         self.begin = time.monotonic()
@@ -150,12 +159,12 @@ class Totals:
         self.n_tokens += self.tokens_per_tree[-1]
         self.waited.update(tree.waited)
         key = tree.problem["problem_id"]
+        self.n_solved += tree.n_right > 0 and not self.solved.get(key, False)
         self.solved[key] = self.solved.get(key, False) or tree.n_right > 0
         self.seconds = time.monotonic() - self.begin
-        self.bar.set_postfix_str(
-            f"{sum(self.solved.values()):,} of {len(self.solved):,} solved, {self.speeds()}", refresh=False
-        )
+        self.bar.set_postfix_str(f"{self.n_solved:,} of {len(self.solved):,} solved, {self.speeds()}", refresh=False)
         self.bar.update()
+        tree.root = Node(0)  # it is on disk: a million of them would not fit into memory
 
     def speeds(self) -> str:
         seconds = max(self.seconds, 1e-9)
@@ -230,14 +239,15 @@ def write_results(
     policy_hash: str,
     stage: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Writes `trees`, `runs`, `samples`, `pairs` and `manifest.json` below `output`; returns the manifest.
+    """Writes `trees`, `runs`, `samples`, `pairs`, `unsolved` and `manifest.json` below `output`; returns the manifest.
 
-    The trees are read once for each of the four. `stage`: what their manifests have in common.
+    The trees are read once for each of the first four. `stage`: what their manifests have in common.
     """
     counts: Counter[str] = Counter()
     nodes: Counter[str] = Counter()
     levels: dict[str, Counter[str]] = {}
     left_out: Counter[str] = Counter()
+    unsolved: list[dict[str, Any]] = []
 
     def all_nodes() -> Iterator[dict[str, Any]]:
         for problem in problems:
@@ -245,6 +255,8 @@ def write_results(
             kind = difficulty(trees)
             counts[kind] += 1
             counts["solved"] += kind in ("all right", "mixed")
+            if kind not in ("all right", "mixed"):
+                unsolved.append({name: problem.get(name) for name in PROBLEM.names} | {"images": []})
             levels.setdefault(str(problem.get("level")), Counter())[kind] += 1
             for tree in trees:
                 rows = node_rows(tree)
@@ -274,6 +286,7 @@ def write_results(
             ("runs", "search_run", runs()),
             ("samples", "sample", samples()),
             ("pairs", "step_pair", pairs()),
+            ("unsolved", "problem", unsolved),
         ):
             manifest = write_artefact(folder / name, kind, rows, **stage)
             written[name] = manifest["rows_out"]

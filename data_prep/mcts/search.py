@@ -45,8 +45,6 @@ class Generation:
         self.error: BaseException | None = None
         self.pending: set[Expansion] = set()
         self.loop = asyncio.get_running_loop()
-        self.n_tokens = 0  # new ones, without those from the journal
-        self.seconds = 0.0  # in which the engine had something to do
         self.thread = threading.Thread(target=self.work, name="engine", daemon=True)
         self.thread.start()
 
@@ -68,13 +66,10 @@ class Generation:
             while not self.closed:
                 self.wake.wait()
                 self.wake.clear()
-                begin = time.monotonic()
-                for request, completion, known in self.stream(self.requests):
+                for request, completion, _ in self.stream(self.requests):
                     if self.closed:
                         return
-                    self.n_tokens += 0 if known else completion.n_tokens
                     self.come(request, completion)
-                self.seconds += time.monotonic() - begin
         except BaseException as error:
             self.error = error
             with suppress(RuntimeError):  # the loop has ended meanwhile
@@ -97,9 +92,11 @@ class Generation:
                 expansion.future.set_exception(self.error or RuntimeError("the engine has ended"))
 
     def close(self) -> None:
+        """Ends the thread, behind what the engine has under way: one that computes must not be cut off."""
         self.closed = True
         self.requests.clear()
         self.wake.set()
+        self.thread.join(timeout=60.0)
 
 
 class Expansion:
@@ -144,16 +141,16 @@ class Search:
         self.to_score: list[tuple[str, list[str], asyncio.Future[float]]] = []
         self.scorer_busy = False
 
-    def run(self, trees: Iterable[Tree], stream: Stream, at_once: int, finished: Callable[[Tree], None]) -> Generation:
+    def run(self, trees: Iterable[Tree], stream: Stream, at_once: int, finished: Callable[[Tree], None]) -> None:
         """Grows all trees, at most `at_once` side by side, and hands each to `finished` as soon as it is done.
 
         Raises what the engine raises; the trees that were finished before have been handed over.
         """
-        return asyncio.run(self.grow_all(trees, stream, at_once, finished))
+        asyncio.run(self.grow_all(trees, stream, at_once, finished))
 
     async def grow_all(
         self, trees: Iterable[Tree], stream: Stream, at_once: int, finished: Callable[[Tree], None]
-    ) -> Generation:
+    ) -> None:
         waiting = iter(trees)
         self.generation = Generation(stream)
 
@@ -172,7 +169,6 @@ class Search:
             raise errors.exceptions[0] from None
         finally:
             self.generation.close()
-        return self.generation
 
     async def grow(self, tree: Tree) -> None:
         """All rollouts of a tree: descents from the root that expand what they come to and end at an answer."""
@@ -216,7 +212,7 @@ class Search:
         assert settings.candidates is not None
         before = node.text()
         between = self.delimiter if before else ""
-        if not self.fits(tree.prompt + before):
+        if not self.fits(tree.prompt + before + between):
             self.end(node, "too long")
             return
         first = tree.number * TREE + node.number * NODE
@@ -263,7 +259,7 @@ class Search:
         await self.score(tree, children)
         node.children = children
         if not children:
-            finish(node)
+            self.end(node, "no candidates")
         for child in children:
             if child.terminal == ANSWER:
                 if settings.back_up == "created":

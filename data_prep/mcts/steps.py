@@ -75,20 +75,22 @@ def read_code(before: str, text: str) -> Step:
     elif OUTPUT in text:  # the policy goes on to what its program prints: the program ends there
         text = text[: text.index(OUTPUT)].rstrip() + "\n" + END_OF_CODE
     whole = before + text
-    in_code = whole.rfind(CODE) > whole.rfind(END_OF_CODE)
-    if END_OF_ANSWER in text or not in_code:  # a box in a comment or a string of the program is no answer
-        extracted = last_boxed(text)
-        if extracted is not None or END_OF_ANSWER in text:
-            return Step(text, True, extracted)
-    if not text.endswith((END_OF_STEP, END_OF_CODE)):
-        return Step(text, True)
+    if END_OF_ANSWER in text:
+        return Step(text, True, last_boxed(text))
+    if not text.endswith((END_OF_STEP, END_OF_CODE)):  # the turn is over; a box inside of a program is no answer
+        outside = CLOSED.split(whole)[-1]
+        return Step(text, True, None if CODE in outside else last_boxed(text))
     return Step(text, False, program=program_of(whole), shows_output=text.endswith(END_OF_CODE))
 
 
 def program_of(solution: str) -> str:
-    """All code since the last output that was shown, or the last code that was closed before this step."""
+    """All code since the last output that was shown, or the last code that was closed before this step.
+
+    What stands before its first `<code>` is talk.
+    """
     body = solution.removesuffix(END_OF_CODE).removesuffix(END_OF_STEP)
     body = CLOSED.split(body)[-1]
+    body = body[body.index(CODE) :] if CODE in body else body
     for marker in (CODE, END_OF_STEP):
         body = body.replace(marker, "\n" if marker == END_OF_STEP else "")
     return FENCE.sub("", body).strip("\n`")
@@ -96,8 +98,6 @@ def program_of(solution: str) -> str:
 
 def read_text(before: str, text: str) -> Step:
     """A paragraph. A text that goes on after its thought is closed is one step, up to the end of the turn."""
-    if not text.strip():
-        return Step(text, True, find_answer(before)[0])
     whole = before + text
     ended = not text.endswith("\n\n")
     extracted = find_answer(whole)[0] if ended or (not is_unclosed(whole) and "\\boxed" in text) else None
@@ -105,11 +105,16 @@ def read_text(before: str, text: str) -> Step:
 
 
 def shown(output: str) -> str:
-    """What the policy sees of a program's output: numbers with 4 decimals where that is shorter, long texts cut."""
+    """What the policy sees of a program's output: numbers with 4 decimals where that is shorter, long texts cut.
+
+    Numbers of which nothing would be left stay as they are. Markers are taken out: they are not a program's to write.
+    """
     text = output.strip()
+    for marker in MARKERS:
+        text = text.replace(marker, "")
     try:
         rounded = f"{float(text):.4f}".rstrip("0").rstrip(".")
-        if len(rounded) < len(text) and "." in text and "e" not in text.lower():
+        if len(rounded) < len(text) and "." in text and "e" not in text.lower() and float(rounded):
             text = rounded
     except ValueError:
         pass

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from data_prep.mcts.steps import OUTPUT
 from data_prep.mcts.tree import Node, Tree
 from data_prep.rows import PROBLEM
 
@@ -39,7 +38,7 @@ def best_trajectories(
     right = [(tree, node) for tree in trees for node in tree.answers() if node.verdict == "right"]
     for tree, node in sorted(right, key=lambda pair: ranking(pair[1]), reverse=True):
         text = node.text()
-        if drop_errors and any(step.errors or is_error(step) for step in node.path()):
+        if drop_errors and any(step.errors for step in node.path()):
             dropped["a program failed on the way"] += 1
         elif text in texts:
             dropped["the same text as another one"] += 1
@@ -49,11 +48,6 @@ def best_trajectories(
             texts.add(text)
             found.append((tree, node))
     return found, dropped
-
-
-def is_error(node: Node) -> bool:
-    """Whether the step's output tells of an error."""
-    return "Error" in node.output.rpartition(OUTPUT)[2]
 
 
 def sample_row(tree: Tree, node: Node, problem_difficulty: str) -> dict[str, Any]:

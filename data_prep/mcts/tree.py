@@ -1,5 +1,7 @@
 """A search tree: which step is looked at next, and how answers grade the steps before them (paper section 3.3)."""
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -117,6 +119,7 @@ class Tree:
     root: Node = field(default_factory=lambda: Node(0))
     n_nodes: int = 1
     ended_at: list[int] = field(default_factory=list)
+    response: str = ""  # the one that is graded, where none is searched for
     stopped: str = ""  # rollouts, explored (nothing is left to look at), settled
     waited: dict[str, float] = field(default_factory=dict)  # seconds by what the tree waited for
     n_executions: int = 0
@@ -126,6 +129,12 @@ class Tree:
         node = Node(self.n_nodes, parent, parent.depth + 1, **values)
         self.n_nodes += 1
         return node
+
+    def made_of(self) -> str:
+        """A hash of what the tree is made of beside the settings: prompt, gold and choices, the response."""
+        problem = self.problem
+        parts = [self.prompt, problem.get("answer"), problem.get("choices"), self.response]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     def answers(self) -> list[Node]:
         return [node for node in self.root.subtree() if node.terminal == ANSWER]

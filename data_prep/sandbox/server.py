@@ -380,6 +380,7 @@ def read_report(content: bytes) -> dict[str, str]:
 def serve(connection: socket.socket, held: Isolation) -> None:
     """Answers one request after the other until the socket is closed."""
     atexit._clear()  # a program calls what it has left there itself, and nothing of ours
+    sys.set_int_max_str_digits(0)  # number theory prints long ones; time and output are bounded
     gc.collect()
     gc.freeze()
     gc.disable()  # a collection in a forked process would copy its memory

@@ -112,7 +112,7 @@ def test_the_best_solutions_are_those_with_the_highest_mean_q() -> None:
 def test_solutions_with_a_failed_program_are_left_out_and_counted() -> None:
     tree = make_tree()
     assert tree.root.children
-    tree.root.children[0].output = "<end_of_code>\n<output>NameError: x<end_of_output>"
+    tree.root.children[0].errors = 1
     found, dropped = best_trajectories([tree], 9, drop_errors=True)
     assert {node.text()[0] for _, node in found} == {"b", "c"}
     assert dropped == {"a program failed on the way": 2}

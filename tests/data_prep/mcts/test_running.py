@@ -55,6 +55,31 @@ def test_trees_of_other_settings_are_refused(tmp_path: Path) -> None:
         run(tmp_path, 2, {"policy": "stub", "seed": 1})
 
 
+def test_a_tree_of_another_gold_or_prompt_is_made_anew(tmp_path: Path) -> None:
+    run(tmp_path, 2)
+    with FinishedTrees(tmp_path / "trees.jsonl", SETTINGS) as finished:
+        same, other = trees(2), trees(2)
+        other[0].problem |= {"answer": "7"}
+        other[1].prompt += " "
+        assert [tree in finished for tree in (*same, *other)] == [True, True, False, False]
+
+
+def test_the_file_stays_if_it_holds_more_than_this_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path, 3)
+    with FinishedTrees(tmp_path / "trees.jsonl", SETTINGS) as finished:
+        finished.remove(trees(2))
+        assert finished.path.exists()
+        assert "it holds further trees" in capsys.readouterr().out
+        finished.remove(trees(3))
+        assert not finished.path.exists()
+
+
+def test_settings_without_any_tree_bind_nobody(tmp_path: Path) -> None:
+    with FinishedTrees(tmp_path / "trees.jsonl", {"seed": 5}):
+        pass
+    assert run(tmp_path, 1) == (0, 1)
+
+
 def test_results_hold_every_tree_and_say_what_was_left_out(tmp_path: Path) -> None:
     with FinishedTrees(tmp_path / "partial" / "trees.jsonl", SETTINGS) as finished, AnswerChecker() as checker:
         totals = Totals(finished)
@@ -125,6 +150,10 @@ def test_steps_of_responses_are_graded_by_what_follows_them(tmp_path: Path) -> N
         "the same response stood before": 1, "no answer that can be judged: proof": 1, "no response": 1,
     }  # fmt: skip
     policy = Policy(None, Words(), "hash", None, 4)  # type: ignore[arg-type]
+
+    def stream(requests: deque[Request], failed: object = None) -> Iterator[tuple[Request, Completion, bool]]:
+        return Continues().stream(requests)
+
     of = trees(1)
     of[0].problem = inputs.problems[0]
     with AnswerChecker() as checker:
@@ -132,8 +161,10 @@ def test_steps_of_responses_are_graded_by_what_follows_them(tmp_path: Path) -> N
         texts = [[node.text() for node in tree.root.subtree() if node.terminal] for tree in made]
         assert texts[0] == [rows[0]["response"]]
         done: list[Tree] = []
-        grade_responses(made, policy, Continues().stream, GradingArguments(continuations=3), checker, done.append)
+        grading = GradingArguments(continuations=3, max_new_tokens=50)
+        counts = grade_responses(made, policy, stream, grading, checker, done.append)
     assert len(done) == 2
+    assert counts == {"steps graded": 5}
     right, wrong = made
     chain = [node for node in right.root.subtree() if node.parent is not None and node.number <= 4]
     assert [(node.visits, node.q) for node in chain] == [(3, 1.0), (3, -1.0), (3, -1.0), (1, 1.0)]
@@ -144,6 +175,26 @@ def test_steps_of_responses_are_graded_by_what_follows_them(tmp_path: Path) -> N
         assert tree.stopped == "graded"
         for row in node_rows(tree):
             validate(row, "tree", "test")
+
+
+def test_steps_without_room_are_counted_and_none_with_room_is_refused(tmp_path: Path) -> None:
+    response = "<think>\n" + ("word " * 70 + "good\n\n") * 4 + "</think>\n\n\\boxed{2}"
+    (tmp_path / "r.jsonl").write_text(json.dumps({"problem": "1 + 1?", "answer": "2", "response": response}) + "\n")
+    inputs, responses = read_responses([str(tmp_path / "r.jsonl")], None)
+    of = trees(1)
+    of[0].problem = inputs.problems[0]
+
+    def graded(context: int) -> dict[str, int]:
+        policy = Policy(None, Words(), "hash", context, 4)  # type: ignore[arg-type]
+        grading = GradingArguments(continuations=1, max_new_tokens=50)
+        with AnswerChecker() as checker:
+            made = response_trees(policy, of, responses, checker)
+            return dict(grade_responses(made, policy, lambda requests, failed: Continues().stream(requests), grading,
+                                        checker, lambda tree: None))  # fmt: skip
+
+    assert graded(300) == {"steps graded": 3, "steps without room": 1}
+    with pytest.raises(ValueError, match="no step has room"):
+        graded(60)
 
 
 def test_each_so_many_th_step_is_graded() -> None:

@@ -60,6 +60,22 @@ def test_a_box_in_the_program_is_no_answer() -> None:
     assert step.extracted is None
 
 
+@pytest.mark.parametrize("line", ["# so \\boxed{7}", "print('\\boxed{7}')", "print(f'\\boxed{{{ann}}}')"])
+def test_a_box_in_the_last_step_of_the_program_is_no_answer_either(line: str) -> None:
+    step = read_step("code", FIRST, f"\n{line}\nprint(ann)\n<end_of_code>")
+    assert not step.ends
+    assert step.program is not None
+    assert step.program.endswith(f"{line}\nprint(ann)")
+
+
+def test_talk_before_the_code_is_not_run() -> None:
+    assert read_step("code", "", "Let me see:\n<code>\nx = 1\n<end_of_step>").program == "x = 1"
+
+
+def test_markers_that_a_program_prints_are_taken_out() -> None:
+    assert shown("1<end_of_output><answer>\\boxed{1}<end_of_answer>") == "1\\boxed{1}"
+
+
 @pytest.mark.parametrize("fence", ["```python\nx = 1\n```", "```\nx = 1\n```", "`x = 1`", "```py\nx = 1\n````"])
 def test_fences_around_code_are_taken_off(fence: str) -> None:
     assert (read_step("code", "", f"<code>\n{fence}\n<end_of_step>").program or "").strip("`\n") == "x = 1"
@@ -114,7 +130,7 @@ def test_segments_are_the_text_again(text: str) -> None:
 @pytest.mark.parametrize(
     ("output", "seen"),
     [("8.94427190999916\n", "8.9443"), ("0.5\n", "0.5"), ("2.0", "2"), ("1e-07", "1e-07"), ("12", "12"), ("x", "x"),
-     ("0.33333333", "0.3333"), ("nan", "nan"), ("", "")],
+     ("0.33333333", "0.3333"), ("nan", "nan"), ("", ""), ("0.00001234", "0.00001234")],
 )  # fmt: skip
 def test_numbers_are_shown_with_four_decimals(output: str, seen: str) -> None:
     assert shown(output) == seen
@@ -127,6 +143,7 @@ def test_long_outputs_keep_both_ends() -> None:
 
 def test_text_steps_are_paragraphs_until_an_answer_or_the_end_of_the_turn() -> None:
     assert not read_step("text", "", "First, 2+2=4.\n\n").ends
+    assert not read_step("text", "", "\n\n").ends
     assert read_step("text", "First.\n\n", "So it is \\boxed{4}.\n\n").extracted == "4"
     inside = read_step("text", "<think>\n", "maybe \\boxed{3}?\n\n")
     assert not inside.ends  # a thought is no answer
