@@ -99,6 +99,16 @@ def grade_responses(
     Returns how many steps had no room for a continuation in the policy's context, and how many continuations a server
     gave up. Raises ValueError if no step had room.
     """
+
+    def fits(text: str) -> bool:
+        return policy.context is None or policy.n_tokens(text) + grading.max_new_tokens <= policy.context
+
+    first = [tree.prompt + step.text() for tree in trees for step in graded_steps(tree, grading.every)[:1]]
+    if first and not any(map(fits, first)):
+        raise ValueError(
+            f"no step has room for a continuation of {grading.max_new_tokens} tokens in the policy's {policy.context} "
+            "positions: give a smaller --max_new_tokens"
+        )
     counts: Counter[str] = Counter()
     requests: deque[Request] = deque()
     left: dict[int, int] = {}
@@ -113,7 +123,7 @@ def grade_responses(
             new = []
             for node in steps:
                 text = tree.prompt + node.text()
-                if policy.context and policy.n_tokens(text) + grading.max_new_tokens > policy.context:
+                if not fits(text):
                     counts["steps without room"] += 1
                     continue
                 counts["steps graded"] += 1
@@ -144,11 +154,6 @@ def grade_responses(
             t, number, i = request.name
             texts[t, number, i] = (whole_characters(completion.text), completion.n_tokens, completion.finish_reason)
             come(t)
-    if counts["steps without room"] and not counts["steps graded"]:
-        raise ValueError(
-            f"no step has room for a continuation of {grading.max_new_tokens} tokens in the policy's {policy.context} "
-            "positions: give a smaller --max_new_tokens"
-        )
     return counts
 
 

@@ -105,6 +105,15 @@ def test_curate_runs_beside_both_baselines(tmp_path: Path) -> None:
     assert result["rows_in"] == result["rows"] == 2000
 
 
+def test_search_runs_every_candidate_and_keeps_the_engine_busier_than_lock_step() -> None:
+    result = bench("search", "--rounds", "1", "--trees", "24", "--places", "8", "--latency", "0.01")
+    assert result["executions"] >= 0.8 * result["nodes"] > 0
+    assert result["ms_per_node"] > result["ms_per_node_without_code"] > 0
+    assert 0 < result["utilisation"] <= 1
+    assert 0 < result["utilisation_lock_step"] < 1
+    assert {"isolation", "rounds", "device", "seconds"} <= set(result)
+
+
 def test_sandbox_is_faster_than_a_python_for_each_program_and_lets_nothing_out() -> None:
     result = bench("sandbox", "--smoke")
     assert result["executions_per_s"] > result["sympy_executions_per_s"] > result["subprocess_sympy_per_s"] > 0
