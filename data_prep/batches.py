@@ -83,6 +83,7 @@ class Batch:
         self.model, self.tokenizer, self.ends, self.size = model, tokenizer, ends, size
         self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         self.rows: list[Row] = []
+        self.skip_special_tokens = True
         self.gone: set[int] = set()  # indices of finished rows, which stay until others take their place
         self.cache: DynamicCache | None = None
         self.mask: Tensor
@@ -181,6 +182,8 @@ class Batch:
         """The rows that have ended with their last token, text and reason."""
         found = []
         tail = max(map(len, stop), default=0) + STOP_TAIL
+        # Policies whose markers are special tokens, as rStar-Math's, are stopped by these: then they have to be seen.
+        self.skip_special_tokens = not set(stop) & set(self.tokenizer.all_special_tokens)
         for i, row in enumerate(self.rows):
             if i in self.gone:
                 continue
@@ -198,7 +201,7 @@ class Batch:
         return found
 
     def text(self, ids: list[int]) -> str:
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
+        return self.tokenizer.decode(ids, skip_special_tokens=self.skip_special_tokens)
 
 
 def draw(logits: Tensor, top_p: float, uniform: Tensor) -> Tensor:

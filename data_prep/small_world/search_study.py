@@ -28,6 +28,7 @@ from typing import Any
 import yaml
 
 from data_prep.artefacts import library_versions, write_json
+from data_prep.mcts.inputs import trees_for
 from data_prep.mcts.search import same_answer
 from data_prep.mcts.settings import SearchArguments
 from data_prep.mcts.trajectories import votes
@@ -77,16 +78,16 @@ def run_seed(seed: int, setting: Mapping[str, Any], search: Mapping[str, Any], f
     torch.set_num_threads(1)  # seeds run side by side
     engine = TransformersEngine(str(train(seed, setting["n_rows"], folder)), "float32", batch_size=BATCH)
     problems = list(problem_rows("dev", setting["n_problems"], PROBLEM_SEED, bands=("hard",)))
-    by_gold = grow(engine, problems, [0], seed, search)
-    by_agreement = grow(engine, problems, [0], seed, {**search, "terminal_value": "agreement"})
+    by_gold = grow(engine, problems, seed, search)
+    by_agreement = grow(engine, problems, seed, {**search, "terminal_value": "agreement"})
     needed = {
-        key: max(by_gold[key][0].n_tokens(), by_agreement[key][0].n_tokens()) for key in by_gold
+        key: max(by_gold[key].n_tokens(), by_agreement[key].n_tokens()) for key in by_gold
     }  # fmt: skip
     samples = sample(engine, problems, needed, seed, search)
     rows = []
     for problem in problems:
         key = problem["problem_id"]
-        gold_tree, agreement_tree, own = by_gold[key][0], by_agreement[key][0], samples[key]
+        gold_tree, agreement_tree, own = by_gold[key], by_agreement[key], samples[key]
         covering, voting = first_of(own, gold_tree.n_tokens()), first_of(own, agreement_tree.n_tokens())
         rows.append(
             {
@@ -109,18 +110,10 @@ def run_seed(seed: int, setting: Mapping[str, Any], search: Mapping[str, Any], f
     return result
 
 
-def grow(
-    engine: Any, problems: Sequence[dict[str, Any]], numbers: Sequence[int], seed: int, search: Mapping[str, Any]
-) -> dict[str, list[Tree]]:
-    """Trees with these numbers for each problem."""
-    from data_prep.mcts.inputs import trees_for
-
-    trees = []
-    for number in numbers:
-        for tree in trees_for(engine.tokenizer, problems, "chat", "", 1, seed):
-            tree.number = number
-            trees.append(tree)
-    return grow_trees(engine, trees, seed, search)
+def grow(engine: Any, problems: Sequence[dict[str, Any]], seed: int, search: Mapping[str, Any]) -> dict[str, Tree]:
+    """A tree for each problem, by its id."""
+    trees = trees_for(engine.tokenizer, problems, "chat", "", 1, seed)
+    return {key: own[0] for key, own in grow_trees(engine, trees, seed, search).items()}
 
 
 def grow_trees(engine: Any, trees: Sequence[Tree], seed: int, search: Mapping[str, Any]) -> dict[str, list[Tree]]:
@@ -163,8 +156,6 @@ def sample(
                 missing += [(problem, FIRST_SAMPLE + len(own) + i) for i in range(n)]
         if not missing:
             return found
-        from data_prep.mcts.inputs import trees_for
-
         trees = trees_for(engine.tokenizer, [problem for problem, _ in missing], "chat", "", 1, seed)
         for tree, (_, number) in zip(trees, missing, strict=True):
             tree.number = number

@@ -13,6 +13,7 @@ from data_prep.batches import Batch, RoomyLayer, Row, draw
 from data_prep.engines import Request, TransformersEngine, sample_seed
 from data_prep.journal import Journal
 from data_prep.servers import ServerEngine
+from data_prep.small_world import CHECKPOINTS
 from data_prep.small_world.samples import problem_rows
 from tests.data_prep.conftest import build
 
@@ -282,3 +283,18 @@ def test_the_same_model_behind_a_server_answers_the_same():
         served = server.sample([server.chat_prompt(problem) for problem in problems], max_new_tokens=300)
         continued = server.sample(prompts, max_new_tokens=300)
     assert served == continued == ours.sample(prompts, max_new_tokens=300)
+
+
+def test_markers_that_are_special_tokens_stop_a_text_and_stay_in_it() -> None:
+    """Policies of rStar-Math's own training have them so."""
+    markers = ["<code>", "<end_of_step>", "<end_of_code>", "<output>", "<end_of_output>", "<answer>", "<end_of_answer>"]
+    plain, special = (TransformersEngine(str(CHECKPOINTS / "code"), "float32") for _ in range(2))
+    special.tokenizer.add_special_tokens({"additional_special_tokens": markers})
+    assert set(markers) <= set(special.tokenizer.all_special_tokens)
+    prompts = [plain.chat_prompt(row["problem"]) for row in problem_rows("dev", 3)]
+    texts = [
+        [c.text for (c,) in engine.sample(prompts, max_new_tokens=60, stop=["<end_of_step>"], include_stop=True)]
+        for engine in (plain, special)
+    ]
+    assert texts[0] == texts[1]
+    assert all(text.startswith("<code>") and text.endswith("<end_of_step>") for text in texts[0])

@@ -29,12 +29,12 @@ def test_answers_of_both_arms_do_not_depend_on_golds(engine: TransformersEngine)
 
     def answers(golds: list[Any]) -> list[Any]:
         given = [problem | {"answer": gold} for problem, gold in zip(problems, golds, strict=True)]
-        trees = grow(engine, given, [0], 0, {**search, "terminal_value": "agreement"})
-        needed = {key: own[0].n_tokens() for key, own in trees.items()}
+        trees = grow(engine, given, 0, {**search, "terminal_value": "agreement"})
+        needed = {key: tree.n_tokens() for key, tree in trees.items()}
         samples = sample(engine, given, needed, 0, search)
         for key, own in samples.items():
             assert sum(tree.n_tokens() for tree in first_of(own, needed[key])) >= needed[key]
-        return [(votes(trees[key]), votes(first_of(samples[key], needed[key]))) for key in trees]
+        return [(votes([trees[key]]), votes(first_of(samples[key], needed[key]))) for key in trees]
 
     golds = [problem["answer"] for problem in problems]
     found = answers(golds)
