@@ -111,7 +111,7 @@ def mount(source: str, target: str, kind: str | None, flags: int, options: str =
 
 
 def build_root(paths: list[str]) -> None:
-    """Makes a file system of these paths the root, all read-only, with an empty /tmp."""
+    """Makes a file system of these paths the root, all read-only, with an empty /tmp and `folder_beside` them."""
     base = "/tmp" if os.path.isdir("/tmp") else "/mnt"
     opened = {path: os.open(path, os.O_PATH) for path in dict.fromkeys(paths) if os.path.exists(path)}
     devices = {f"/dev/{name}": os.open(f"/dev/{name}", os.O_PATH) for name in DEVICES}
@@ -134,7 +134,8 @@ def build_root(paths: list[str]) -> None:
         mount(fds[descriptor], target, None, BIND | REC)
         if path not in devices:
             read_only(target)
-    os.makedirs(f"{base}/tmp", exist_ok=True)
+    for path in ("/tmp", folder_beside(paths)):
+        os.makedirs(base + path, exist_ok=True)
     for descriptor in fds:
         os.close(descriptor)
     os.chdir(base)
@@ -313,10 +314,15 @@ def give_up_privileges(user: int) -> None:
     checked(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
 
 
-def private_folder(size: int) -> None:
-    """An empty /tmp of `size` bytes that is gone with this process, which is in a mount namespace of the server's."""
+def folder_beside(readable: list[str]) -> str:
+    """Where programs have their folder: /tmp, unless something that they may read lies below it and would be hidden."""
+    return "/home/program" if any(f"{path}/".startswith("/tmp/") for path in readable) else "/tmp"
+
+
+def private_folder(path: str, size: int) -> None:
+    """An empty folder of `size` bytes that is gone with this process, which is in a mount namespace of the server's."""
     checked(libc.unshare(NEW_MOUNTS), "unshare")
-    mount("tmpfs", "/tmp", "tmpfs", NOSUID | NODEV, f"size={size},nr_inodes=256,mode=1777")
+    mount("tmpfs", path, "tmpfs", NOSUID | NODEV, f"size={size},nr_inodes=256,mode=1777")
 
 
 def die_with_parent(parent: int) -> None:

@@ -24,6 +24,7 @@ from data_prep.sandbox import isolation
 
 # What a program may read of the Python that runs it.
 PYTHON = sorted({sys.prefix, sys.base_prefix, sys.exec_prefix})
+FOLDER = isolation.folder_beside(PYTHON)
 REPORT = 3  # the descriptor on which a program's process tells how it ended
 CONFINED = b"+"  # begins its report, written before the program runs: what follows may be the program's own words
 LONGEST_ERROR = 2000  # characters
@@ -165,8 +166,8 @@ class Isolation:
         """Takes everything from this process that a program must not have. Raises OSError if that fails."""
         settings = self.settings
         if self.namespaces:
-            isolation.private_folder(settings["folder_size"])
-            os.chdir("/tmp")
+            isolation.private_folder(FOLDER, settings["folder_size"])
+            os.chdir(FOLDER)
         elif folder is not None:
             os.chdir(folder)
         threads = settings["threads"] if self.counts_threads else None
@@ -385,6 +386,8 @@ def serve(connection: socket.socket, held: Isolation) -> None:
     gc.freeze()
     gc.disable()  # a collection in a forked process would copy its memory
     held.take_streams()
+    if held.namespaces:
+        os.environ |= {"HOME": FOLDER, "TMPDIR": FOLDER}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     send(connection, held.report())
     while (request := receive(connection)) is not None:
