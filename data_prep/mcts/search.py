@@ -11,11 +11,13 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from data_prep.answers import AnswerChecker
+from data_prep.benchmarks import as_asked
 from data_prep.engines import Completion, Request
 from data_prep.equivalence.comparing import same
+from data_prep.mcts.scoring import StepScorer
 from data_prep.mcts.settings import SearchArguments
 from data_prep.mcts.steps import Step, output_block, read_step, shown
 from data_prep.mcts.tree import ANSWER, Node, Tree, back_up, finish, select
@@ -25,13 +27,6 @@ Stream = Callable[[deque[Request]], Iterator[tuple[Request, Completion, bool]]]
 # Request.sample of candidate i of a node of a tree: the engine's random numbers depend on it, on the prompt and the
 # seed, and on nothing else.
 TREE, NODE = 1 << 40, 1 << 16
-
-
-class StepScorer(Protocol):
-    """Grades steps, as a process preference model does."""
-
-    def score(self, prompts: Sequence[str], paths: Sequence[Sequence[str]]) -> Sequence[float]:
-        """For each prompt and the steps so far (outputs included) the score of the last step, from -1 to 1."""
 
 
 class Generation:
@@ -362,7 +357,7 @@ class Search:
         futures = []
         for node in nodes:
             future: asyncio.Future[float] = self.generation.loop.create_future()
-            self.to_score.append((tree.prompt, [step.step + step.output for step in node.path()], future))
+            self.to_score.append((as_asked(tree.problem), [step.step + step.output for step in node.path()], future))
             futures.append(future)
         if not self.scorer_busy:
             self.scorer_busy = True
@@ -378,18 +373,18 @@ class Search:
         try:
             while self.to_score:
                 batch, self.to_score = self.to_score, []
-                prompts, paths = [prompt for prompt, _, _ in batch], [path for _, path, _ in batch]
+                problems, paths = [problem for problem, _, _ in batch], [path for _, path, _ in batch]
                 try:
-                    scores = await self.generation.loop.run_in_executor(self.scoring, self.scorer.score, prompts, paths)
-                    if len(scores) != len(batch):
-                        raise RuntimeError(f"the scorer gave {len(scores)} scores for {len(batch)} steps")
+                    scores = await self.generation.loop.run_in_executor(
+                        self.scoring, self.scorer.score, problems, paths
+                    )
                 except Exception as error:
                     for _, _, future in batch:
                         future.set_exception(error)
                     continue
                 for (_, _, future), score in zip(batch, scores, strict=True):
                     if not future.done():
-                        future.set_result(score)
+                        future.set_result(score[-1])
         finally:
             self.scorer_busy = False
 

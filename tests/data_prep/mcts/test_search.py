@@ -255,10 +255,10 @@ class ByLength:
     def __init__(self) -> None:
         self.calls: list[int] = []
 
-    def score(self, prompts: Sequence[str], paths: Sequence[Sequence[str]]) -> list[float]:
+    def score(self, problems: Sequence[str], paths: Sequence[Sequence[str]]) -> list[list[float]]:
         self.calls.append(len(paths))
-        assert all(prompt.startswith("Question") for prompt in prompts)
-        return [number(path[-1]) % 200 / 100 - 1 for path in paths]
+        assert all(problem.startswith("What is") for problem in problems)
+        return [[number(step) % 200 / 100 - 1 for step in path] for path in paths]
 
 
 def test_a_scorer_gives_new_steps_their_first_q(checker: AnswerChecker) -> None:
@@ -277,10 +277,10 @@ def test_a_scorer_gives_new_steps_their_first_q(checker: AnswerChecker) -> None:
 
 def test_a_scorer_that_fails_ends_the_search(checker: AnswerChecker) -> None:
     class Broken:
-        def score(self, prompts: Sequence[str], paths: Sequence[Sequence[str]]) -> list[float]:
-            return [0.0]
+        def score(self, problems: Sequence[str], paths: Sequence[Sequence[str]]) -> list[list[float]]:
+            raise ValueError("1 of 2 scores is no number")
 
-    with pytest.raises(RuntimeError, match="the scorer gave 1 scores for"):
+    with pytest.raises(ValueError, match="1 of 2 scores is no number"):
         grow(StubPolicy(code=False), checker, rollouts=4, candidates=4, scorer=Broken())
 
 
