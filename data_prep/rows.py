@@ -90,12 +90,13 @@ SEARCH_RUN = pa.schema(
     ]
 )
 # Segments are the texts of steps; joined they are the text. n_pos, n_neg: how many different chosen and rejected ones
-# the pairs of the group have.
+# the pairs of the group have. `problem` is the text as it is asked, `prompt` what the policy was given.
 STEP_PAIR = pa.schema(
     [
         pa.field("pair_group", pa.string(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),
         pa.field("problem_id", pa.string(), nullable=False),
+        pa.field("problem", pa.string()),
         pa.field("prompt", pa.string(), nullable=False),
         pa.field("prefix", pa.list_(pa.string()), nullable=False),
         pa.field("chosen", pa.list_(pa.string()), nullable=False),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
+from data_prep.benchmarks import as_asked
 from data_prep.mcts.steps import segments
 from data_prep.mcts.trajectories import mean_q
 from data_prep.mcts.tree import ANSWER, Node, Tree
@@ -58,6 +59,7 @@ def pair_rows(tree: Tree, rule: PairRule) -> Iterator[dict[str, Any]]:
                 "pair_group": f"{tree.problem['problem_id']}/{tree.number}/{group.name}",
                 "kind": group.kind,
                 "problem_id": tree.problem["problem_id"],
+                "problem": as_asked(tree.problem),
                 "prompt": prompt,
                 "prefix": prefix,
                 "chosen": segments(text_of(chosen, whole)),

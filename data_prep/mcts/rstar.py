@@ -61,6 +61,7 @@ def pair_from_rstar(record: Mapping[str, Any], where: str) -> dict[str, Any]:
         "pair_group": f"{problem_id(problem)}/0/{problem_id(prefix)}",
         "kind": "final" if not prefix and ended else "step",
         "problem_id": problem_id(problem),
+        "problem": problem,
         "prompt": prompt,
         "prefix": first,
         "chosen": segments(pos),

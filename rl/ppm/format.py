@@ -1,0 +1,76 @@
+"""How a process reward model reads a solution, and what the numbers mean that it gives."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from data_prep.mcts.steps import MARKERS, segments
+
+KEY = "step_scores"  # of config.json
+Objective = Literal["pairs", "outcome", "q"]
+
+
+@dataclass(frozen=True)
+class StepFormat:
+    """What a scorer has to know of a model; saved in its config.json under `step_scores`.
+
+    The model reads `prompt` with the problem in the place of `{problem}`, then the steps, each tokenised by itself
+    (ids are joined, never texts, so that a step has the same ids in training, in scoring and in a search). A step's
+    score is tanh(logit / scale), from -1 to 1, where the logit is that of the step's last token, or of the last token
+    of `mark`, which stands behind every step if it is given. A probability p = sigmoid(logit) is
+    2 p - 1 = tanh(logit / 2). `separator`: text between two steps. `strip`: white space around a step is left out.
+
+    `bounded_in_training`: the loss sees the score (paper), not the logit (official code: tanh(logit / 5) only at
+    inference). `objective`: what the model was trained on. `markers`: ids of the step markers that are single tokens.
+    """
+
+    prompt: str
+    mark: str = ""
+    separator: str = ""
+    strip: bool = False
+    scale: float = 5.0
+    bounded_in_training: bool = False
+    objective: Objective = "pairs"
+    markers: Mapping[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def markers_of(tokenizer: Any) -> dict[str, int]:
+    """The step markers that the tokenizer knows as single tokens, with their ids."""
+    ids = {marker: tokenizer(marker, add_special_tokens=False)["input_ids"] for marker in MARKERS}
+    return {marker: tokens[0] for marker, tokens in ids.items() if len(tokens) == 1}
+
+
+def check_markers(name: str, tokenizer: Any, step_format: StepFormat) -> None:
+    """Raises ValueError if the tokenizer reads a marker otherwise than the model was trained with."""
+    for marker, token in step_format.markers.items():
+        found = tokenizer(marker, add_special_tokens=False)["input_ids"]
+        if found != [token]:
+            raise ValueError(
+                f"{name}: its tokenizer reads the marker {marker} as {found}, the model was trained with [{token}]: "
+                "this is not the tokenizer that was saved with the model"
+            )
+
+
+class Encoder:
+    """Token ids of prompts and steps."""
+
+    def __init__(self, tokenizer: Any, step_format: StepFormat):
+        self.tokenizer, self.format = tokenizer, step_format
+        self.mark = self.ids(step_format.mark)
+        self.separator = self.ids(step_format.separator)
+
+    def ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+
+    def prompt(self, problem: str) -> list[int]:
+        return self.ids(self.format.prompt.replace("{problem}", problem))
+
+    def step(self, text: str, is_first: bool) -> list[int]:
+        """The ids of a step: those of its segments, cut behind the step markers, and of separator and mark."""
+        if self.format.strip:
+            text = text.strip()
+        own = [token for segment in segments(text) for token in self.ids(segment)]
+        return [*([] if is_first else self.separator), *own, *self.mark]

@@ -1,0 +1,79 @@
+"""The model: a transformers token-classification model with one label, made from a policy, read at step ends.
+
+https://huggingface.co/docs/transformers/main_classes/model (`AutoModelForTokenClassification`). Its config.json holds
+the `StepFormat` beside the rest, so that the folder says how it is to be read.
+"""
+
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from rl.ppm.format import KEY, StepFormat, check_markers
+
+NO_DROPOUT = ("classifier_dropout", "hidden_dropout", "attention_dropout", "embd_pdrop", "resid_pdrop")
+
+
+def new_ppm(
+    policy: str, step_format: StepFormat, n_tokens: int, dtype: str, attention: str, revision: str = "main"
+) -> PreTrainedModel:
+    """A model that begins as `policy`, its language-model head replaced by a scalar one that is zero.
+
+    Zero is what the official code's head nearly is at first (train/rm.py: normal with deviation 1e-6); so every start
+    is the same, on however many processes. `n_tokens`: size of the vocabulary, embeddings grow to it. Dropout is off: a
+    step's score must not depend on chance. Raises ValueError if the architecture has no such class, or for weights
+    that cannot be loaded.
+    """
+    config = AutoConfig.from_pretrained(policy, revision=revision)
+    text = config.get_text_config()
+    spread = text.initializer_range
+    text.initializer_range = 0.0  # of what the checkpoint does not have: the head
+    config.num_labels = 1
+    for name in NO_DROPOUT:
+        if name == "classifier_dropout" or getattr(text, name, None):
+            setattr(text, name, 0.0)
+    model = _load(policy, config, dtype=dtype, attn_implementation=attention, revision=revision)
+    text.initializer_range = spread
+    if n_tokens > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(n_tokens)
+    model.config.use_cache = False
+    setattr(model.config, KEY, step_format.as_dict())
+    return model
+
+
+def load_ppm(folder: str, dtype: str = "auto") -> tuple[PreTrainedModel, PreTrainedTokenizerBase, StepFormat]:
+    """A trained model with its tokenizer and what its config says of scores. Raises ValueError."""
+    config = AutoConfig.from_pretrained(folder)
+    found = getattr(config, KEY, None)
+    if found is None:
+        raise ValueError(
+            f"{folder}: no process preference model: its config.json has no {KEY!r}. Give the folder that "
+            "recipes/train_ppm.py has written, or a public process reward model (see docs/ppm.md)"
+        )
+    step_format = StepFormat(**found)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    check_markers(folder, tokenizer, step_format)
+    return _load(folder, config, dtype=dtype, attn_implementation="tree"), tokenizer, step_format
+
+
+def _load(folder: str, config: Any, **options: Any) -> PreTrainedModel:
+    import rl.ppm.attention  # noqa: F401  (registers "tree")
+
+    options["dtype"] = getattr(torch, options["dtype"], options["dtype"])
+    try:
+        return AutoModelForTokenClassification.from_pretrained(folder, config=config, **options)
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{folder}: the weights cannot be loaded: {error}") from error
+    except ValueError as error:
+        if "Unrecognized configuration class" in str(error):
+            raise ValueError(
+                f"{folder}: transformers has no token-classification model of the type {config.model_type}"
+            ) from None
+        raise
