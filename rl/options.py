@@ -24,6 +24,25 @@ COMMON = {
     "seed": "(default: 42)",
 }
 
+# The same for process preference models, where they differ.
+PPM_COMMON = {
+    "output_dir": "where checkpoints and the model go; a run found there is resumed",
+    "num_train_epochs": "passes over the data (default: 1.0)",
+    "max_steps": "optimizer steps, instead of epochs (default: -1)",
+    "per_device_train_batch_size": "trees per device and forward pass (default: 1)",
+    "gradient_accumulation_steps": "forward passes per optimizer step (default: 1)",
+    "learning_rate": "peak learning rate (default: 7e-06)",
+    "lr_scheduler_type": "cosine, linear, constant, ... (default: cosine)",
+    "warmup_steps": "steps, or below 1 a share of all steps (default: 0.05)",
+    "weight_decay": "(default: 0.0)",
+    "gradient_checkpointing": "recompute activations: less memory, a third more time (default: True)",
+    "bf16": "mixed precision; on where the hardware has it",
+    "save_steps": "optimizer steps between checkpoints (default: 500)",
+    "eval_strategy": "no, steps or epoch (default: no; held-out problems are always measured at the end)",
+    "report_to": "trackio, wandb, tensorboard or none (default: none)",
+    "seed": "(default: 42)",
+}
+
 # Trainer settings that a resumed run must share with the one that was begun.
 DECISIVE = (
     "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "adam_beta1",

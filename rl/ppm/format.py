@@ -33,6 +33,12 @@ class StepFormat:
     objective: Objective = "pairs"
     markers: Mapping[str, int] = field(default_factory=dict)
 
+    def describe(self) -> str:
+        """What a score is, in a few words."""
+        bounded = ", in training too" if self.bounded_in_training else ""
+        learnt = {"pairs": "preferences of steps", "outcome": "outcomes of solutions", "q": "Q of steps"}
+        return f"tanh(logit / {self.scale:g}){bounded}, learnt from {learnt[self.objective]}"
+
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 

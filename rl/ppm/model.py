@@ -4,11 +4,13 @@ https://huggingface.co/docs/transformers/main_classes/model (`AutoModelForTokenC
 the `StepFormat` beside the rest, so that the folder says how it is to be read.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
 from transformers import (
+    AddedToken,
     AutoConfig,
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -16,9 +18,39 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from rl.ppm.format import KEY, StepFormat, check_markers
+from data_prep.mcts.prompts import RSTAR
+from rl.ppm.format import KEY, Objective, StepFormat, check_markers, markers_of
 
 NO_DROPOUT = ("classifier_dropout", "hidden_dropout", "attention_dropout", "embd_pdrop", "resid_pdrop")
+
+
+def tokenizer_for(model: str, revision: str, added_tokens: Sequence[str]) -> PreTrainedTokenizerBase:
+    """The policy's tokenizer; `added_tokens` become single tokens."""
+    tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in added_tokens])
+    return tokenizer
+
+
+def step_format_for(
+    tokenizer: Any, objective: Objective, bound: Literal["tanh/5", "tanh"], prompt: Literal["chat", "rstar"],
+    instruction: str,
+) -> StepFormat:  # fmt: skip
+    """How a model that is trained here will be read. `bound`: of scores learnt from pairs; an outcome is a probability,
+    so its score is tanh(logit / 2); a Q is tanh(logit). Raises ValueError for a tokenizer without a chat template.
+    """
+    if prompt == "rstar":
+        text = RSTAR
+    elif tokenizer.chat_template is None:
+        raise ValueError("the tokenizer has no chat template: give --prompt rstar, or a model with one")
+    else:
+        messages = [{"role": "user", "content": f"{{problem}}\n{instruction}".strip()}]
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    scale, bounded = {"outcome": (2.0, False), "q": (1.0, True)}.get(
+        objective, (5.0, False) if bound == "tanh/5" else (1.0, True)
+    )
+    return StepFormat(
+        text, scale=scale, bounded_in_training=bounded, objective=objective, markers=markers_of(tokenizer)
+    )
 
 
 def new_ppm(

@@ -1,18 +1,30 @@
 """Training: losses, the batch of a step, the trainer, and what a model is worth on held-out problems."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from accelerate.utils import gather_object
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
-from rl.ppm.attention import TreeLayout, block_mask, no_mask
-from rl.ppm.data import leaf_paths
+from data_prep.artefacts import (
+    MANIFEST,
+    hash_model,
+    library_versions,
+    now,
+    read_trained_on,
+    write_json,
+    write_trained_on,
+)
+from rl.ppm.attention import TREE, TreeLayout, block_mask, no_mask
+from rl.ppm.data import PpmRows, leaf_paths
 from rl.ppm.format import Objective, StepFormat
 from rl.ppm.metrics import PairRecord, ValueRecord, ppm_metrics
+from rl.ppm.model import new_ppm
 from rl.ppm.trees import forest
 
 Packing = Literal["tree", "paths"]
@@ -164,6 +176,13 @@ class PpmTrainer(Trainer):
             loss = loss * self.accelerator.num_processes  # gradients are averaged over processes
         return (loss, {"logits": logits}) if return_outputs else loss
 
+    def n_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        if self.args.max_steps > 0:
+            return self.args.max_steps
+        per_epoch = max(1, -(-len(self.get_train_dataloader()) // self.args.gradient_accumulation_steps))
+        return math.ceil(per_epoch * self.args.num_train_epochs)
+
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
@@ -192,3 +211,128 @@ class PpmTrainer(Trainer):
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+
+# Other data preparation, resuming, which goes by the output folder, and what trees have no use for.
+WITHOUT_EFFECT = (
+    "resume_from_checkpoint", "ignore_data_skip", "label_names", "label_smoothing_factor", "train_sampling_strategy",
+    "prediction_loss_only", "torch_compile", "use_liger_kernel", "remove_unused_columns",
+)  # fmt: skip
+
+
+def check_settings(args: Any, training: PpmConfig) -> None:
+    """Raises ValueError for settings out of range, or that would have no effect here."""
+    for known in fields(training):
+        value = getattr(training, known.name)
+        if known.name in WITHOUT_EFFECT and value not in (known.default, None):
+            raise ValueError(f"--{known.name} {value} has no effect in this recipe: leave it out (see --help)")
+    for name, ok, wanted in (
+        ("per_device_train_batch_size", training.per_device_train_batch_size > 0, "at least 1"),
+        ("per_device_eval_batch_size", training.per_device_eval_batch_size == 1, "a tree is a batch by itself: 1"),
+        ("gradient_accumulation_steps", training.gradient_accumulation_steps > 0, "at least 1"),
+        ("num_train_epochs", training.num_train_epochs > 0 or training.max_steps > 0, "nothing to train; above 0"),
+        ("fp16", not training.fp16, "scores need more range: leave it out, or give --bf16"),
+        ("save_only_model", not training.save_only_model, "makes checkpoints that cannot be resumed: leave it out"),
+    ):
+        if not ok:
+            raise ValueError(f"--{name} {getattr(training, name)}: {wanted}")
+    for name, ok, wanted in (
+        ("max_length", args.max_length > 1, "at least 2"),
+        ("max_tokens", args.max_tokens >= args.max_length, f"at least --max_length {args.max_length}"),
+        ("eval_share", 0 <= args.eval_share < 1, "a share, from 0 to below 1"),
+        ("instruction", not (args.instruction and args.prompt != "chat"), "is part of chat prompts"),
+        ("bound", args.bound == "tanh/5" or args.objective == "pairs", "is for --objective pairs"),
+    ):
+        if not ok:
+            raise ValueError(f"--{name} {getattr(args, name)}: {wanted}")
+
+
+def make_trainer(
+    model: str, revision: str, training: PpmConfig, tokenizer: PreTrainedTokenizerBase, step_format: StepFormat,
+    rows: PpmRows, eval_rows: PpmRows | None, packing: Packing,
+) -> PpmTrainer:  # fmt: skip
+    attention = "flex_attention" if torch.cuda.is_available() and not training.use_cpu else TREE
+    network = new_ppm(model, step_format, len(tokenizer), "float32", attention, revision)
+    training.remove_unused_columns = False  # the collator uses them
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    return PpmTrainer(
+        network,
+        step_format,
+        args=training,
+        data_collator=TreeBatches(step_format.objective, packing, attention, pad),
+        train_dataset=rows.dataset,
+        eval_dataset=eval_rows.dataset if eval_rows else None,
+        processing_class=tokenizer,
+    )
+
+
+def finish(
+    trainer: PpmTrainer, result: Any, rows: PpmRows, config: Mapping[str, Any], started: str
+) -> dict[str, float]:
+    """Measures, saves and signs the model folder; returns the metrics, which stand in all_results.json too.
+
+    The manifest is written last, beside the ids of all problems that the weights have seen.
+    """
+    folder = Path(str(trainer.args.output_dir))
+    metrics = dict(result.metrics)
+    metrics |= {f"data_{name.replace(' ', '_')}": n for name, n in rows.counts.items()}
+    if trainer.eval_dataset is not None:
+        metrics |= trainer.evaluate()
+    trainer.save_model(str(folder))
+    trainer.save_metrics("all", metrics, combined=False)
+    trainer.save_state()
+    (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; the manifest says the same
+    if trainer.is_world_process_zero():
+        base = str(config["model"])
+        (folder / "README.md").write_text(card(folder.name, base, trainer.step_format, metrics))
+        manifest = {
+            "stage": "train_ppm",
+            "kind": "model",
+            "config": {**config, "trainer": trainer.args.to_dict()},
+            "seed": trainer.args.seed,
+            "inputs": {base: hash_model(base, trainer.model.config), "rows": rows.content},
+            "rows_in": rows.counts["pairs"] + rows.counts["values"],
+            "rows_out": rows.counts["rows"],
+            "rows_dropped": {name: n for name, n in rows.counts.items() if "left out" in name or "without" in name},
+            "n_problems_trained_on": write_trained_on(folder, rows.trained_on | read_trained_on(base)),
+            "metrics": metrics,
+            "n_processes": trainer.accelerator.num_processes,
+            "backend": trainer.accelerator.distributed_type.value,
+            "started": started,
+            "ended": now(),
+            "libraries": library_versions(),
+        }
+        write_json(folder / MANIFEST, manifest)
+    # No process ends while another one still writes: the launcher would stop the rest.
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
+    return metrics
+
+
+def card(name: str, base: str, step_format: StepFormat, metrics: Mapping[str, float]) -> str:
+    """The model card."""
+    measured = "\n".join(f"| {key.removeprefix('eval_').replace('_', ' ')} | {value:.4g} |"
+                         for key, value in metrics.items() if key.startswith("eval_"))  # fmt: skip
+    return f"""---
+base_model: {base}
+library_name: transformers
+pipeline_tag: token-classification
+tags: [process-reward-model, rstar-math]
+---
+
+# {name}
+
+Grades the steps of solutions to math problems from -1 to 1: {step_format.describe()}. A transformers
+token-classification model with one label, begun from `{base}`; a step's score is read at its last token. `step_scores`
+in `config.json` says what it reads.
+
+```python
+from rl.ppm.scoring import open_scorer
+
+scores = open_scorer("{name}").score(["What is 2 + 3?"], [["<code>\\n# Add\\nx = 2 + 3\\n<end_of_step>"]])
+```
+
+| on held-out problems | |
+|---|---:|
+{measured or "| (none were held out) | |"}
+"""
