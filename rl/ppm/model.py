@@ -17,10 +17,12 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from data_prep.mcts.prompts import RSTAR
 from rl.ppm.format import KEY, Objective, StepFormat, check_markers, markers_of
 
+ALMOST_ZERO = 1e-30  # transformers takes 0 for "not given"
 NO_DROPOUT = ("classifier_dropout", "hidden_dropout", "attention_dropout", "embd_pdrop", "resid_pdrop")
 
 
@@ -56,23 +58,23 @@ def step_format_for(
 def new_ppm(
     policy: str, step_format: StepFormat, n_tokens: int, dtype: str, attention: str, revision: str = "main"
 ) -> PreTrainedModel:
-    """A model that begins as `policy`, its language-model head replaced by a scalar one that is zero.
+    """A model that begins as `policy`, its language-model head replaced by a scalar one that is as good as zero.
 
-    Zero is what the official code's head nearly is at first (train/rm.py: normal with deviation 1e-6); so every start
-    is the same, on however many processes. `n_tokens`: size of the vocabulary, embeddings grow to it. Dropout is off: a
+    So is the official code's at first (train/rm.py: normal with deviation 1e-6). Every start is the same, on however
+    many processes. `n_tokens`: size of the vocabulary, embeddings grow to it. Dropout is off: a
     step's score must not depend on chance. Raises ValueError if the architecture has no such class, or for weights
     that cannot be loaded.
     """
     config = AutoConfig.from_pretrained(policy, revision=revision)
     text = config.get_text_config()
     spread = text.initializer_range
-    text.initializer_range = 0.0  # of what the checkpoint does not have: the head
+    text.initializer_range = ALMOST_ZERO  # of what the checkpoint does not have: the head
     config.num_labels = 1
     for name in NO_DROPOUT:
         if name == "classifier_dropout" or getattr(text, name, None):
             setattr(text, name, 0.0)
-    model = _load(policy, config, dtype=dtype, attn_implementation=attention, revision=revision)
-    text.initializer_range = spread
+    model = _load(policy, config, missing="score.", dtype=dtype, attn_implementation=attention, revision=revision)
+    model.config.get_text_config().initializer_range = spread
     if n_tokens > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(n_tokens)
     model.config.use_cache = False
@@ -95,12 +97,20 @@ def load_ppm(folder: str, dtype: str = "auto") -> tuple[PreTrainedModel, PreTrai
     return _load(folder, config, dtype=dtype, attn_implementation="tree"), tokenizer, step_format
 
 
-def _load(folder: str, config: Any, **options: Any) -> PreTrainedModel:
+def _load(folder: str, config: Any, missing: str | None = None, **options: Any) -> PreTrainedModel:
+    """`missing`: what the names of weights that the folder does not have begin with."""
     import rl.ppm.attention  # noqa: F401  (registers "tree")
 
     options["dtype"] = getattr(torch, options["dtype"], options["dtype"])
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # a table of missing weights, which are expected or an error
     try:
-        return AutoModelForTokenClassification.from_pretrained(folder, config=config, **options)
+        model, found = AutoModelForTokenClassification.from_pretrained(
+            folder, config=config, output_loading_info=True, **options
+        )
+        if lacking := [name for name in found["missing_keys"] if not (missing and name.startswith(missing))]:
+            raise ValueError(f"{folder}: lacks {len(lacking)} weights of the model, e.g. {sorted(lacking)[0]}")
+        return model
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{folder}: the weights cannot be loaded: {error}") from error
     except ValueError as error:
@@ -109,3 +119,5 @@ def _load(folder: str, config: Any, **options: Any) -> PreTrainedModel:
                 f"{folder}: transformers has no token-classification model of the type {config.model_type}"
             ) from None
         raise
+    finally:
+        logging.set_verbosity(verbosity)

@@ -1,6 +1,7 @@
 """Training: losses, the batch of a step, the trainer, and what a model is worth on held-out problems."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -26,6 +27,9 @@ from rl.ppm.format import Objective, StepFormat
 from rl.ppm.metrics import PairRecord, ValueRecord, ppm_metrics
 from rl.ppm.model import new_ppm
 from rl.ppm.trees import forest
+
+# transformers' own alias of `activation_checkpointing`, which every trainer here uses.
+warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
 
 Packing = Literal["tree", "paths"]
 

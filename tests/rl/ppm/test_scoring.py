@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from data_prep.mcts.steps import segments
-from rl.ppm.model import load_ppm
+from rl.ppm.model import load_ppm, new_ppm
 from rl.ppm.scoring import LOWEST, Head, Scorer, open_scorer
-from tests.rl.ppm.conftest import PROMPT, ppm_of
+from tests.rl.ppm.conftest import PROMPT, SHIPPED, ppm_of
 
 STEPS = ["<code>\n# Ann has 4 coins.\nann = 4\n<end_of_step>",
          "\n# Bob has 2 more coins.\nbob = ann + 2\n<end_of_step>",
@@ -112,11 +112,15 @@ def test_a_saved_model_says_how_it_is_read(ppm: Any, tmp_path: Any) -> None:
         assert mine == pytest.approx(theirs, abs=1e-6)
 
 
+def test_a_new_model_knows_nothing_yet() -> None:
+    model = new_ppm(SHIPPED, ppm_of()[2], 768, "float32", "tree")
+    assert model.score.weight.abs().max() < 1e-20
+    assert model.config.initializer_range == 0.08
+
+
 def test_a_model_with_another_tokenizer_or_without_format_is_refused(ppm: Any, tmp_path: Any) -> None:
     ppm[0].save_pretrained(tmp_path / "a")
     from transformers import AutoTokenizer
-
-    from tests.rl.ppm.conftest import SHIPPED
 
     other = AutoTokenizer.from_pretrained(SHIPPED)
     backend = other.backend_tokenizer.to_str().replace("<end_of_step>", "<other_step>")
