@@ -70,6 +70,8 @@ def new_ppm(
     spread = text.initializer_range
     text.initializer_range = ALMOST_ZERO  # of what the checkpoint does not have: the head
     config.num_labels = 1
+    # Differences of logits do not know a bias: its gradient would be rounding, which Adam makes as large as any other.
+    config.token_classification_bias = step_format.objective != "pairs" or step_format.bounded_in_training
     for name in NO_DROPOUT:
         if name == "classifier_dropout" or getattr(text, name, None):
             setattr(text, name, 0.0)
