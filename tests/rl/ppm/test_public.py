@@ -24,7 +24,7 @@ from transformers import (
 from data_prep.mcts.prompts import RSTAR
 from data_prep.mcts.steps import MARKERS
 from rl.ppm.public import QWEN_SYSTEM, load_public
-from rl.ppm.scoring import Scorer
+from rl.ppm.scoring import Scorer, open_scorer
 
 PROBLEM = "Ann has 4 coins, Bob 2 more. How many have both?"
 STEPS = ["Step 1: Bob has 4 + 2 = 6 coins.", "Step 2: Both have 4 + 6 = 10 coins.", "Step 3: The answer is: 10"]
@@ -110,9 +110,9 @@ def states(folder: Path, ids: list[int]) -> torch.Tensor:
 
 
 def scorer(name: Path, **options: Any) -> Scorer:
-    found = load_public(str(name), "float32", "cpu")
-    assert found is not None
-    return Scorer(*found, **options)
+    opened = open_scorer(str(name), dtype="float32", device="cpu", **options)
+    assert isinstance(opened, Scorer)
+    return opened
 
 
 def test_rstars_value_head(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_a_model_served_as_a_user_does(ppm: Any, tmp_path: Any) -> None:
             assert process.stdout is not None
             line = process.stdout.readline()
             assert "learnt from preferences of steps" in line
-            remote = RemoteScorer(line.split(" at ")[1].split(": ")[0])
+            remote: Any = open_scorer(line.split(" at ")[1].split(": ")[0])
             alone: Any = open_scorer(str(tmp_path))
             assert (remote.hash, remote.format) == (alone.hash, alone.format)
             problems, paths = ["Ann has 4 coins."] * 2, [["<code>\nann = 4\n<end_of_step>", "\nprint(ann)"], ["x"]]
