@@ -7,7 +7,7 @@ from typing import Any, Literal
 from data_prep.mcts.steps import MARKERS, segments
 
 KEY = "step_scores"  # of config.json
-Objective = Literal["pairs", "outcome", "q"]
+Objective = Literal["pairs", "outcome", "q", "labels"]  # labels of steps: models of others, see rl/ppm/public.py
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,12 @@ class StepFormat:
     def describe(self) -> str:
         """What a score is, in a few words."""
         bounded = ", in training too" if self.bounded_in_training else ""
-        learnt = {"pairs": "preferences of steps", "outcome": "outcomes of solutions", "q": "Q of steps"}
+        learnt = {
+            "pairs": "preferences of steps",
+            "outcome": "outcomes of solutions",
+            "q": "Q of steps",
+            "labels": "labels of steps",
+        }
         return f"tanh(logit / {self.scale:g}){bounded}, learnt from {learnt[self.objective]}"
 
     def as_dict(self) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from data_prep.mcts.scoring import StepScorer
 from rl.ppm.attention import KeyCache, TreeLayout, no_mask
 from rl.ppm.format import Encoder, StepFormat
 from rl.ppm.model import load_ppm
+from rl.ppm.public import load_public
+from rl.ppm.server import RemoteScorer
 from rl.ppm.trees import Ranges, forest
 
 LOWEST = -1.0
@@ -190,15 +192,22 @@ class Scorer:
 def open_scorer(
     name: str, *, dtype: str = "auto", device: str | None = None, batch_tokens: int = 8192, cache_tokens: int = 65536
 ) -> StepScorer:
-    """The scorer of this name: a folder that `train_ppm.py` has written.
+    """The scorer of this name: a folder that `train_ppm.py` has written, a public process reward model (a folder or a
+    name on the Hub, see rl/ppm/public.py), or the URL of a scoring server (rl/ppm/server.py), where the options are its
+    own and those given here have no effect.
 
     `dtype`: a torch dtype's name, or `auto` for the weights' own. Raises ValueError, OSError.
     """
+    if name.startswith(("http://", "https://")):
+        return RemoteScorer(name)
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     device = device or (accelerator.type if accelerator else "cpu")
-    model, tokenizer, step_format = load_ppm(name, dtype)
-    model.to(device)
+    found = load_public(name, dtype, device)
+    if found is None:
+        model, tokenizer, step_format = load_ppm(name, dtype)
+        model.to(device)
+        found = model.base_model, Head(model.score), tokenizer, step_format
     return Scorer(
-        model.base_model, Head(model.score), tokenizer, step_format, batch_tokens=batch_tokens,
-        cache_tokens=cache_tokens, name=name, model_hash=hash_model(name, model.config),
+        *found, batch_tokens=batch_tokens, cache_tokens=cache_tokens, name=name,
+        model_hash=hash_model(name, found[0].config),
     )  # fmt: skip
