@@ -5,6 +5,8 @@ Reads a model folder (or Hub name), or the name of a model behind OpenAI-compati
 with the columns `problem` (or `question`) and `answer`; `aime24=FILE` takes a known benchmark's problems from a file.
 Problems with tests instead of answers (HumanEval, LiveCodeBench, TACO) are judged by running the responses' programs in
 a sandbox.
+With `--strategy` answers are searched for step by step, with a process reward model (`--scorer`): best of n, step beam
+search, tree search with rStar-Math's final rule; the cost of each stands beside its result.
 Writes every response (Parquet) and result.json with settings, prompts and versions, prints a table. A benchmark with
 problems that the model was trained on, as its folder records, is refused. A killed run goes on when started again.
 
@@ -13,6 +15,8 @@ problems that the model was trained on, as its folder records, is refused. A kil
     vllm serve outputs/sft --port 8000 &                                    # several GPUs: one server each
     python recipes/evaluate.py --model_name_or_path outputs/sft --server_urls http://localhost:8000 \\
         --benchmarks rstar-math --max_new_tokens 16384
+    python recipes/evaluate.py --model_name_or_path outputs/sft --benchmarks math500 --strategy best_of_n mcts \\
+        --scorer outputs/ppm --trajectories 64
     python recipes/compare.py --a outputs/a --b outputs/b                   # which problems changed, side by side
 """
 
@@ -24,11 +28,13 @@ from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, Literal
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not recipes/: this file would hide the library `evaluate`
 
 from data_prep.config import parse_config
+from data_prep.mcts.settings import StrategyArguments
 
 
 @dataclass
@@ -76,11 +82,16 @@ class EvaluateArguments:
 
 
 def main() -> None:
-    (args,) = parse_config("evaluate", __doc__, [EvaluateArguments])
+    args, strategies = parse_config("evaluate", __doc__, [EvaluateArguments, StrategyArguments])
     from rl.runs import user_errors
 
     with user_errors():
-        evaluate(args)
+        check(args)
+        strategies.check()
+        if strategies.strategy:
+            search(args, strategies)
+        else:
+            evaluate(args)
 
 
 def check(args: EvaluateArguments) -> None:
@@ -110,31 +121,30 @@ def check(args: EvaluateArguments) -> None:
         raise FileExistsError(f"{args.output_dir} exists already: choose another --output_dir or remove it")
 
 
-def evaluate(args: EvaluateArguments) -> dict[str, Any]:
-    from data_prep.artefacts import now, write_artefact, write_json
-    from data_prep.benchmarks import (
-        PROGRAM,
-        content_hash,
-        find_benchmarks,
-        read_benchmark,
-        refuse_trained_on,
-        summarise,
-        table,
-    )
-    from data_prep.responses import open_engine, prompt_of
+def read_problems(args: EvaluateArguments, models: list[str]) -> tuple[list[Any], dict[str, list], int]:
+    """The benchmarks, the problems of each, which no model must have seen, and how many stood there twice."""
+    from data_prep.benchmarks import find_benchmarks, read_benchmark, refuse_trained_on
 
-    started = now()
-    check(args)
-    # The problems, which the model must not have seen.
     benchmarks = find_benchmarks(args.benchmarks, args.split)
     problems, n_twice = {}, 0
     for benchmark in benchmarks:
         problems[benchmark.name], n = read_benchmark(benchmark, args.n_problems)
         n_twice += n
     for name, rows in problems.items():
-        refuse_trained_on(args.model_name_or_path, name, rows)
+        for model in models:
+            refuse_trained_on(model, name, rows)
         if args.group_by and all(row.get(args.group_by) is None for row in rows):
             raise ValueError(f"--group_by {args.group_by}: {name} has the columns {', '.join(sorted(rows[0]))}")
+    return benchmarks, problems, n_twice
+
+
+def evaluate(args: EvaluateArguments) -> dict[str, Any]:
+    from data_prep.artefacts import now, write_artefact, write_json
+    from data_prep.benchmarks import PROGRAM, content_hash, summarise, table
+    from data_prep.responses import open_engine, prompt_of
+
+    started = now()
+    benchmarks, problems, n_twice = read_problems(args, [args.model_name_or_path])
 
     # The responses. Finished ones are kept beside the output folder until it is whole.
     engine, model_hash, run_name = open_engine(
@@ -192,6 +202,71 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
         partial.rmdir()
     print(table(result))
     print(f"responses and result in {args.output_dir}")
+    return result
+
+
+def search(args: EvaluateArguments, strategies: StrategyArguments) -> dict[str, Any]:
+    """Answers by search at test time; golds judge them and are used for nothing else."""
+    from data_prep.answers import AnswerChecker
+    from data_prep.artefacts import now, write_artefact, write_json
+    from data_prep.benchmarks import content_hash
+    from data_prep.mcts.inputs import open_policy
+    from data_prep.mcts.strategies import answers_of, plot, table
+    from data_prep.sandbox.client import Sandbox
+
+    started = now()
+    models = [args.model_name_or_path, *([strategies.scorer] if strategies.scorer else [])]
+    _, problems, n_twice = read_problems(args, models)
+    if odd := [name for name, rows in problems.items() if any(row.get("tests") or row.get("images") for row in rows)]:
+        raise ValueError(f"--strategy is for problems with answers in text: {odd[0]} has tests or figures")
+    policy = open_policy(args.model_name_or_path, None, args.server_urls, args.concurrency, 1800.0, args.batch_size,
+                         args.dtype)  # fmt: skip
+    scorer: Any = None
+    if strategies.scorer:
+        from rl.ppm.scoring import open_scorer
+
+        scorer = open_scorer(strategies.scorer, dtype=args.dtype)
+    print(
+        f"search     {sum(map(len, problems.values())):,} problems of {', '.join(problems)}: "
+        f"{', '.join(strategies.strategy)}; scorer {strategies.scorer or 'none'}",
+        flush=True,
+    )
+
+    # The trees. Finished ones are kept beside the output folder until it is whole.
+    output = Path(args.output_dir)
+    partial = output.with_name(f"{output.name}.partial")
+    depend_on = {"policy": policy.hash, "model": args.model_name_or_path, "dtype": args.dtype, "seed": args.seed,
+                 "instruction": args.instruction, "scorer_hash": getattr(scorer, "hash", None)}  # fmt: skip
+    with AnswerChecker() as checker, ExitStack() as stack:
+        sandbox = None
+        if strategies.steps == "code":
+            sandbox = stack.enter_context(Sandbox(strict=args.sandbox == "strict"))
+            print(f"sandbox    {sandbox.describe()}", flush=True)
+        rows, lines, seconds = answers_of(
+            strategies, policy, problems, scorer, checker, sandbox, partial, depend_on, args.instruction or "",
+            args.seed, args.model_name_or_path,
+        )  # fmt: skip
+
+    # The result.
+    result: dict[str, Any] = {
+        "strategies": lines, "seconds": seconds, "settings": asdict(args) | asdict(strategies),
+        "first_prompts": {name: rows_of[0]["problem"] for name, rows_of in problems.items()},
+        "scorer_counts": dict(getattr(scorer, "counts", {})),
+    }  # fmt: skip
+    manifest = write_artefact(
+        output, "response", rows, stage="evaluate", config=result["settings"], seed=args.seed,
+        n_read=len(rows) + n_twice, dropped={"problem stood before": n_twice},
+        inputs={args.model_name_or_path: policy.hash, **({strategies.scorer: scorer.hash} if strategies.scorer else {}),
+                **{name: content_hash(rows) for name, rows in problems.items()}},
+        extra={**result, "started": started},
+    )  # fmt: skip
+    result |= {key: manifest[key] for key in ("libraries", "inputs", "rows_dropped")}
+    write_json(output / "result.json", result)
+    for name in problems:
+        plot([line for line in lines if line["benchmark"] == name], output / f"{name}.png")
+    rmtree(partial)
+    print(table(lines))
+    print(f"solutions, result and plots in {args.output_dir}")
     return result
 
 

@@ -57,6 +57,10 @@ class GenerateArguments:
         metadata={"help": "chat: chat template; rstar: prompt of its SFT; bootstrap: instruction and examples"},
     )
     instruction: str = field(default="", metadata={"help": "text after each problem of a chat prompt"})
+    scorer: str | None = field(
+        default=None,
+        metadata={"help": "process reward model that gives new steps their first Q: folder, Hub name, URL"},
+    )
     tokenizer: str | None = field(
         default=None, metadata={"help": "folder or Hub name (default: the policy's), for prompts sent to servers"}
     )
@@ -127,6 +131,8 @@ def check(args: GenerateArguments, grading: GradingArguments) -> None:
     for name, option in GradingArguments.__dataclass_fields__.items():
         if not grading.from_responses and name != "from_responses" and getattr(grading, name) != option.default:
             raise ValueError(f"--{name} is for --from_responses")
+    if grading.from_responses and args.scorer:
+        raise ValueError("--scorer is for a search: with --from_responses answers alone grade steps")
     if args.tokenizer and not args.server_urls:
         raise ValueError("--tokenizer is for --server_urls: a model in this process has its own")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -160,10 +166,17 @@ def generate(args: GenerateArguments, settings: SearchArguments, grading: Gradin
     )  # fmt: skip
     trees = trees_for(policy.tokenizer, inputs.problems, args.prompt, args.instruction, settings.trees, args.seed)
 
+    scorer: Any = None
+    if args.scorer:
+        from rl.ppm.scoring import open_scorer
+
+        scorer = open_scorer(args.scorer, dtype=args.dtype)
+
     # The trees. What is finished lies beside the output folder until that is whole.
     output = Path(args.output_dir)
     named = ("model_name_or_path", "dtype", "tokenizer", "seed", "code_timeout", "code_memory_mb")
-    depend_on = {"policy": policy.hash, **{name: getattr(args, name) for name in named}}
+    scorer_hash = scorer.hash if args.scorer else None
+    depend_on = {"policy": policy.hash, "scorer": scorer_hash, **{name: getattr(args, name) for name in named}}
     depend_on |= asdict(grading if responses else settings)
     depend_on.pop("trees", None)  # more of them can be added
     with FinishedTrees(output.with_name(f"{output.name}.partial") / "trees.jsonl", depend_on) as finished:
@@ -171,7 +184,7 @@ def generate(args: GenerateArguments, settings: SearchArguments, grading: Gradin
         with AnswerChecker() as checker:
             if responses:
                 trees = grade(args, grading, policy, trees, responses, checker, totals)
-            elif not search(args, settings, policy, trees, checker, totals):
+            elif not search(args, settings, policy, scorer, trees, checker, totals):
                 print(f"kept       {len(finished):,} trees in {finished.path}: the same command goes on from there")
                 return
 
@@ -179,6 +192,7 @@ def generate(args: GenerateArguments, settings: SearchArguments, grading: Gradin
         manifest = write_results(
             output, inputs.problems, finished, top_k=args.top_k, drop_errors=args.drop_errors,
             rule=args.pairs or settings.preset, policy=args.model_name_or_path, policy_hash=policy.hash,
+            scorer_hash=scorer_hash,
             stage={
                 "stage": "generate_mcts", "config": asdict(args) | asdict(settings) | asdict(grading),
                 "seed": args.seed, "inputs": {args.model_name_or_path: policy.hash, **inputs.hashes},
@@ -199,7 +213,7 @@ def generate(args: GenerateArguments, settings: SearchArguments, grading: Gradin
 
 
 def search(
-    args: GenerateArguments, settings: SearchArguments, policy: "Policy", trees: "list[Tree]",
+    args: GenerateArguments, settings: SearchArguments, policy: "Policy", scorer: Any, trees: "list[Tree]",
     checker: "AnswerChecker", totals: "Totals",
 ) -> bool:  # fmt: skip
     """Grows the trees, those of the probe first. False if that was to be all."""
@@ -211,6 +225,7 @@ def search(
     print(
         f"search     {len(trees):,} trees, {settings.trees} a problem; preset {settings.preset}: {settings.rollouts} "
         f"rollouts, {settings.candidates} candidates; changed: {settings.differences() or 'nothing'}"
+        + (f"; steps scored by {args.scorer}" if args.scorer else "")
     )
     with ExitStack() as stack:
         sandbox = None
@@ -220,7 +235,7 @@ def search(
             print(f"sandbox    {sandbox.describe()}; {sandbox.workers} programs at once", flush=True)
         given_up: dict[str, Any] = {}
         grower = stack.enter_context(
-            Search(settings, checker, sandbox, None, policy.context, policy.n_tokens, policy.delimiter)
+            Search(settings, checker, sandbox, scorer, policy.context, policy.n_tokens, policy.delimiter)
         )
         if args.server_urls:
             given_up["failed"] = grower.failed
@@ -238,6 +253,8 @@ def search(
             return False
         grow(grower, totals.missing(trees), stream, at_once, totals)
         totals.end(grower.counts, sandbox.counts if sandbox else {})
+    for what, n in getattr(scorer, "counts", {}).items():
+        print(f"scorer     {n:,} {what}")
     return True
 
 

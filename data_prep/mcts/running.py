@@ -137,12 +137,12 @@ class Totals:
         self.candidates: dict[str, int] = {}
         self.executions: dict[str, int] = {}
 
-    def start(self, trees: Sequence[Tree]) -> None:
+    def start(self, trees: Sequence[Tree], name: str = "search") -> None:
         if n_before := len(trees) - len(self.missing(trees)):
             print(f"resume     {n_before:,} trees of an earlier start are in {self.finished.path}", flush=True)
         # smoothing 0: rates are averages, since trees come in bursts
         self.bar = tqdm(
-            total=len(trees), initial=n_before, desc="search", unit=" trees", disable=None,
+            total=len(trees), initial=n_before, desc=name, unit=" trees", disable=None,
             smoothing=0,
         )  # fmt: skip
         self.begin = time.monotonic()
@@ -237,6 +237,7 @@ def write_results(
     rule: PairRule,
     policy: str,
     policy_hash: str,
+    scorer_hash: str | None,
     stage: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Writes `trees`, `runs`, `samples`, `pairs`, `unsolved` and `manifest.json` below `output`; returns the manifest.
@@ -265,7 +266,7 @@ def write_results(
 
     def runs() -> Iterator[dict[str, Any]]:
         for problem in problems:
-            yield from (run_row(tree, policy, policy_hash, None) for tree in finished.of_problem(problem))
+            yield from (run_row(tree, policy, policy_hash, scorer_hash) for tree in finished.of_problem(problem))
 
     def samples() -> Iterator[dict[str, Any]]:
         for problem in problems:

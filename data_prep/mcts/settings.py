@@ -161,3 +161,55 @@ class GradingArguments:
         for name in ("continuations", "every", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} {getattr(self, name)}: at least 1")
+
+
+Strategy = Literal["greedy", "best_of_n", "beam", "mcts"]
+
+
+@dataclass
+class StrategyArguments:
+    strategy: list[Strategy] = field(
+        default_factory=list,
+        metadata={"help": "search for the answer step by step: greedy, best_of_n, beam, mcts (one or several)"},
+    )
+    scorer: str | None = field(
+        default=None, metadata={"help": "process reward model: folder, Hub name, or URL of a scoring server"}
+    )
+    steps: Steps = field(default="code", metadata={"help": "code: rStar's code-augmented steps; text: paragraphs"})
+    prompt: Literal["chat", "rstar", "bootstrap"] = field(
+        default="chat", metadata={"help": "what the policy continues in a search, see generate_mcts.py"}
+    )
+    trajectories: int = field(default=16, metadata={"help": "best_of_n: solutions of a problem"})
+    runs: int = field(default=4, metadata={"help": "mcts: searches of a problem"})
+    rollouts: int = field(default=8, metadata={"help": "mcts: rollouts of a search (official README: 8; paper: 12)"})
+    candidates: int = field(default=8, metadata={"help": "mcts, beam: steps sampled at a node (official: 16 to 32)"})
+    beam_size: int = field(default=8, metadata={"help": "beam: solutions that are followed"})
+    top_k: int = field(default=4, metadata={"help": "mcts: best solutions of the runs that vote (official: 4 to 8)"})
+    max_depth: int = field(default=16, metadata={"help": "steps of a solution at most"})
+    max_step_tokens: int = field(default=512, metadata={"help": "a step that is longer is cut and ends its solution"})
+    search_temperature: float = field(default=1.0, metadata={"help": "of the steps"})
+
+    def check(self) -> None:
+        """Raises ValueError for values out of range, or without a scorer where one is needed."""
+        for name in ("trajectories", "runs", "rollouts", "candidates", "beam_size", "top_k", "max_depth",
+                     "max_step_tokens", "search_temperature"):  # fmt: skip
+            if getattr(self, name) <= 0:
+                raise ValueError(f"--{name} {getattr(self, name)}: above 0")
+        needs = [strategy for strategy in self.strategy if strategy in ("beam", "mcts")]
+        if needs and self.scorer is None:
+            raise ValueError(f"--strategy {needs[0]} needs a --scorer, which says what steps are worth")
+        if self.scorer is not None and not self.strategy:
+            raise ValueError("--scorer is for --strategy (and --step_labels): say what is to be done with it")
+
+    def settings(self, strategy: Strategy) -> SearchArguments:
+        """Of the trees of a strategy; the solutions of best_of_n are trees of one path."""
+        one_path = strategy in ("greedy", "best_of_n")
+        return SearchArguments(
+            preset="paper", rollouts=1 if one_path else self.rollouts, candidates=1 if one_path else self.candidates,
+            rollouts_if_unsolved=[], terminal_value="agreement" if one_path else "scorer", steps=self.steps,
+            temperature=self.search_temperature, max_depth=self.max_depth, max_step_tokens=self.max_step_tokens,
+        ).resolve()  # fmt: skip
+
+    def n_trees(self, strategy: Strategy) -> int:
+        """Trees of a problem."""
+        return {"best_of_n": self.trajectories, "mcts": self.runs}.get(strategy, 1)

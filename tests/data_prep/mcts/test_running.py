@@ -89,7 +89,7 @@ def test_results_hold_every_tree_and_say_what_was_left_out(tmp_path: Path) -> No
         totals.end(search.counts, {})
         manifest = write_results(
             tmp_path / "out", problems(6), finished, top_k=1, drop_errors=True, rule="paper", policy="p",
-            policy_hash="h", stage=STAGE,
+            policy_hash="h", scorer_hash=None, stage=STAGE,
         )  # fmt: skip
         expected = [node_rows(tree) for problem in problems(6) for tree in finished.of_problem(problem)]
     found = list(read_trees(tmp_path / "out"))
