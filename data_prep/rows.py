@@ -107,9 +107,19 @@ STEP_PAIR = pa.schema(
         pa.field("q_rejected", pa.float64()),
     ]
 )
+# A solution whose first wrong step is known; `first_error` is its index, null where all steps are right.
+STEP_LABEL = pa.schema(
+    [
+        pa.field("problem_id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("problem", pa.string(), nullable=False),
+        pa.field("steps", pa.list_(pa.string()), nullable=False),
+        pa.field("first_error", pa.int64()),
+    ]
+)
 SCHEMAS = {
     "problem": PROBLEM, "sample": SAMPLE, "response": RESPONSE, "tree": TREE, "search_run": SEARCH_RUN,
-    "step_pair": STEP_PAIR,
+    "step_pair": STEP_PAIR, "step_label": STEP_LABEL,
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 Which function answers which question:
 
     one model, one run, on new problems of the same kind         wilson, mean_over_problems
+    two shares of it that are both to be high                    harmonic_mean
     two models (one run each) on the same problems               paired_difference
     a way of training, over its seeds                            mean_over_seeds
     two ways of training, over their seeds                       difference_over_seeds
@@ -112,6 +113,22 @@ def wilson_interval(share: ArrayLike, n: ArrayLike) -> tuple[Array, Array]:
     highest = np.where(wrong > 0, stats.beta.ppf(0.95, right + 1, np.maximum(wrong, 1e-9)), 1.0)
     low, high = np.minimum(centre - half, lowest), np.maximum(centre + half, highest)
     return np.maximum(0.0, low), np.minimum(1.0, high)
+
+
+def harmonic_mean(right_a: int, n_a: int, right_b: int, n_b: int) -> Estimate:
+    """Harmonic mean of two shares among independent trials, such as the F1 of step-label benchmarks.
+
+    The interval is that of 20,000 draws (always the same) of both shares from Jeffreys' posterior, Beta(right + 1/2,
+    wrong + 1/2). Unlike a bootstrap of the trials it has a width where all, or none, are right.
+    """
+    if n_a == 0 or n_b == 0:
+        return Estimate(float("nan"), 0.0, 1.0, n_a + n_b, "Jeffreys")
+    rng = np.random.default_rng(0)
+    a, b = (rng.beta(right + 0.5, n - right + 0.5, 20_000) for right, n in ((right_a, n_a), (right_b, n_b)))
+    low, high = np.quantile(2 * a * b / (a + b), (0.025, 0.975))
+    mean = 2 * right_a * right_b / (right_a * n_b + right_b * n_a) if right_a or right_b else 0.0
+    method = "Jeffreys, of both shares, over solutions"
+    return Estimate(mean, min(float(low), mean), max(float(high), mean), n_a + n_b, method)
 
 
 def mean_over_problems(shares: Sequence[float], n_draws: int) -> Estimate:
