@@ -21,11 +21,12 @@ from data_prep.artefacts import (
     write_json,
     write_trained_on,
 )
+from data_prep.mcts.pairs import PairRule
 from rl.ppm.attention import TREE, TreeLayout, block_mask, no_mask
-from rl.ppm.data import PpmRows, leaf_paths
+from rl.ppm.data import PpmRows, Rules, leaf_paths, ppm_rows
 from rl.ppm.format import Objective, StepFormat
 from rl.ppm.metrics import PairRecord, ValueRecord, ppm_metrics
-from rl.ppm.model import new_ppm
+from rl.ppm.model import load_ppm, new_ppm
 from rl.ppm.trees import forest
 
 # transformers' own alias of `activation_checkpointing`, which every trainer here uses.
@@ -340,3 +341,18 @@ scores = open_scorer("{name}").score(["What is 2 + 3?"], [["<code>\\n# Add\\nx =
 |---|---:|
 {measured or "| (none were held out) | |"}
 """
+
+
+def measure(model: str, data: Sequence[str], pair_rule: PairRule = "paper") -> dict[str, float]:
+    """`ppm_metrics` of a trained model on other trees or pairs, in this process. Raises ValueError."""
+    network, tokenizer, step_format = load_ppm(model, "float32")
+    context = network.config.get_text_config().max_position_embeddings
+    rows = ppm_rows(data, tokenizer, step_format, Rules(("pairs", "q", "outcome"), pair_rule, context, 4 * context))
+    batches, pairs, values = TreeBatches(step_format.objective, "tree"), [], []
+    for row in rows.dataset:
+        batch = batches([row])
+        with torch.inference_mode():
+            scores = torch.tanh(logits_of(network.eval(), batch) / step_format.scale)
+        pairs += PairRecord.of([row], scores[batch["chosen_place"]], scores[batch["rejected_place"]])
+        values += ValueRecord.of([row], scores[batch["q_node_place"]])
+    return ppm_metrics(pairs, values)
