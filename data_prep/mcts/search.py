@@ -378,6 +378,8 @@ class Search:
                     scores = await self.generation.loop.run_in_executor(
                         self.scoring, self.scorer.score, problems, paths
                     )
+                    if n_odd := sum(not -1 <= own[-1] <= 1 for own in scores):
+                        raise ValueError(f"the scorer gave {n_odd} of {len(scores)} scores that are not from -1 to 1")
                 except Exception as error:
                     for _, _, future in batch:
                         future.set_exception(error)
