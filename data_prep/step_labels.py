@@ -6,13 +6,17 @@ https://github.com/openai/prm800k): a row is a labelling session with a rating f
 rows.
 """
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data_prep.artefacts import write_artefact, write_json
 from data_prep.mcts.scoring import StepScorer
 from data_prep.rows import RowError, is_unicode, problem_id
 from data_prep.sources import DatasetConfig, open_blocks, read_block
@@ -232,3 +236,75 @@ def localisation_table(sets: Mapping[str, Mapping[str, Any]]) -> str:
             + "  ".join(f"{cell:>20}" for cell in cells)
         )
     return "\n".join(lines)
+
+
+# ---------------------------------------------------------------------------------------------------------- whole runs
+
+
+def measure(
+    scorer: StepScorer,
+    name: str,
+    sets: Mapping[str, tuple[Sequence[Mapping[str, Any]], Mapping[str, int]]],
+    output: Path,
+    *,
+    threshold: float | None,
+    calibration: tuple[str, Sequence[Mapping[str, Any]]] | None,
+    config: Mapping[str, Any],
+    seed: int,
+) -> dict[str, Any]:
+    """Scores all sets (rows and what was left out of them, by name), prints the table, writes rows and result.json.
+
+    The threshold is the given one, or the best one on the calibration set (as ProcessBench does it for models with
+    scores, on its GSM8K part), or 0, where a probability is 1/2. What was learnt from preferences alone has no such
+    zero: calibrate it.
+    """
+    source, n_both = "given", 0
+    if threshold is None and calibration is not None:
+        path, rows = calibration
+        threshold = choose_threshold(list(scored(scorer, rows)))
+        source = f"the highest F1 on {path} ({len(rows):,} solutions)"
+        seen = {(row["problem_id"], *row["steps"]) for row in rows}
+        n_both = sum((row["problem_id"], *row["steps"]) in seen for tested, _ in sets.values() for row in tested)
+    elif threshold is None:
+        threshold, source = DEFAULT_THRESHOLD, "the default; --calibrate_on FILE finds a better one"
+    print(f"threshold  {threshold:.4g}: {source}", flush=True)
+    if n_both:
+        print(f"           {n_both:,} of the tested solutions are among them: their F1 is a little too high")
+    results, written = {}, []
+    for part, (rows, _) in sets.items():
+        with_scores = list(scored(scorer, rows))
+        results[part] = localisation(with_scores, threshold)
+        written += [row | {"found": first_error(row["scores"], threshold)} for row in with_scores]
+    f1s = [found["f1"]["mean"] for found in results.values() if "f1" in found]
+    average = float(np.mean(f1s)) if len(f1s) == len(results) > 1 else None
+    counts = dict(getattr(scorer, "counts", {}))
+    result = {
+        "step_labels": results,
+        "average_f1": average,
+        "threshold": threshold,
+        "threshold_from": source,
+        "n_calibrated_on": n_both,
+        "scorer_counts": counts,
+        "settings": dict(config),
+    }
+    dropped: Counter[str] = sum((Counter(left_out) for _, left_out in sets.values()), Counter())
+    manifest = write_artefact(
+        output, "step_label", written, stage="evaluate", config=config, seed=seed,
+        inputs={name: getattr(scorer, "hash", ""), **{part: content_hash(rows) for part, (rows, _) in sets.items()}},
+        n_read=len(written) + dropped.total(), dropped=dropped, extra=result,
+    )  # fmt: skip
+    result |= {key: manifest[key] for key in ("libraries", "inputs", "rows_dropped")}
+    write_json(output / "result.json", result)
+    print(localisation_table(results))
+    if average is not None:
+        print(f"average F1 {100 * average:.1f}")
+    for title, found in (("left out", dropped), ("scorer", counts)):
+        if found:
+            print(f"{title:10} {', '.join(f'{n:,} {what}' for what, n in found.items())}")
+    return result
+
+
+def content_hash(rows: Sequence[Mapping[str, Any]]) -> str:
+    """SHA-256 of problems, steps and labels, in their order."""
+    about = [[row["problem_id"], row["steps"], row["first_error"]] for row in rows]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()

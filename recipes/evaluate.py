@@ -6,7 +6,9 @@ with the columns `problem` (or `question`) and `answer`; `aime24=FILE` takes a k
 Problems with tests instead of answers (HumanEval, LiveCodeBench, TACO) are judged by running the responses' programs in
 a sandbox.
 With `--strategy` answers are searched for step by step, with a process reward model (`--scorer`): best of n, step beam
-search, tree search with rStar-Math's final rule; the cost of each stands beside its result.
+search, tree search with rStar-Math's final rule; the cost of each stands beside its result. With `--step_labels` the
+scorer itself is measured, by how well it finds the first wrong step of solutions: `processbench`, or files in the
+format of ProcessBench or PRM800K.
 Writes every response (Parquet) and result.json with settings, prompts and versions, prints a table. A benchmark with
 problems that the model was trained on, as its folder records, is refused. A killed run goes on when started again.
 
@@ -17,6 +19,7 @@ problems that the model was trained on, as its folder records, is refused. A kil
         --benchmarks rstar-math --max_new_tokens 16384
     python recipes/evaluate.py --model_name_or_path outputs/sft --benchmarks math500 --strategy best_of_n mcts \\
         --scorer outputs/ppm --trajectories 64
+    python recipes/evaluate.py --step_labels processbench --scorer outputs/ppm --calibrate_on processbench-gsm8k
     python recipes/compare.py --a outputs/a --b outputs/b                   # which problems changed, side by side
 """
 
@@ -39,8 +42,12 @@ from data_prep.mcts.settings import StrategyArguments
 
 @dataclass
 class EvaluateArguments:
-    model_name_or_path: str = field(metadata={"help": "model folder or Hub name; with servers, the name they serve"})
-    benchmarks: list[str] = field(metadata={"help": "suites, benchmarks, files, folders, Hub names, name=path"})
+    model_name_or_path: str = field(
+        default="", metadata={"help": "model folder or Hub name; with servers, the name they serve (required)"}
+    )
+    benchmarks: list[str] = field(
+        default_factory=list, metadata={"help": "suites, benchmarks, files, folders, Hub names, name=path (required)"}
+    )
     split: str | None = field(default=None, metadata={"help": "split of the small world or a Hub data set (test)"})
     n_problems: int | None = field(default=None, metadata={"help": "only the first n of each (small-world: 300)"})
     output_dir: str = field(default="outputs/evaluate", metadata={"help": "folder for responses and result, new"})
@@ -79,6 +86,16 @@ class EvaluateArguments:
         metadata={"help": 'general ability by lm-eval, as "ifeval mmlu_pro": pip install -e ".[general]"'},
     )
     seed: int = field(default=0, metadata={"help": "of the sampled responses"})
+    step_labels: list[str] = field(
+        default_factory=list,
+        metadata={"help": "measure the scorer on these: processbench, files, folders, Hub names. No model is needed"},
+    )
+    threshold: float | None = field(
+        default=None, metadata={"help": "a step with a lower score is taken for wrong (0), with --step_labels"}
+    )
+    calibrate_on: str | None = field(
+        default=None, metadata={"help": "other step labels: the threshold is the one with the best F1 on them"}
+    )
 
 
 def main() -> None:
@@ -86,19 +103,25 @@ def main() -> None:
     from rl.runs import user_errors
 
     with user_errors():
-        check(args)
-        strategies.check()
-        if strategies.strategy:
+        check(args, strategies)
+        if args.step_labels:
+            find_errors(args, strategies.scorer or "")
+        elif strategies.strategy:
             search(args, strategies)
         else:
             evaluate(args)
 
 
-def check(args: EvaluateArguments) -> None:
+def check(args: EvaluateArguments, strategies: StrategyArguments) -> None:
     """Raises ValueError for numbers out of range, and if nothing is asked for."""
     from data_prep.rows import is_unicode
 
     for name, ok, wanted in (
+        ("model_name_or_path", args.model_name_or_path or args.step_labels, "required"),
+        ("benchmarks", args.benchmarks or args.step_labels, "required"),
+        ("benchmarks", not (args.benchmarks and args.step_labels), "not with --step_labels, which measures a scorer"),
+        ("step_labels", strategies.scorer or not args.step_labels, "needs --scorer, the model to measure"),
+        ("threshold", args.threshold is None or not args.calibrate_on, "give it or --calibrate_on, not both"),
         ("n_problems", args.n_problems is None or args.n_problems > 0, "at least 1"),
         ("n_samples", args.n_samples >= 0, "0 or more"),
         ("temperature", args.temperature >= 1e-3, "0.001 or more (--greedy true is temperature 0)"),
@@ -113,6 +136,8 @@ def check(args: EvaluateArguments) -> None:
     ):
         if not ok:
             raise ValueError(f"--{name} {getattr(args, name)}: {wanted}")
+    if not args.step_labels:
+        strategies.check()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("evaluate.py is one process: for several GPUs start a server on each and give --server_urls")
     if args.general and find_spec("lm_eval") is None:
@@ -219,7 +244,7 @@ def search(args: EvaluateArguments, strategies: StrategyArguments) -> dict[str, 
     _, problems, n_twice = read_problems(args, models)
     if odd := [name for name, rows in problems.items() if any(row.get("tests") or row.get("images") for row in rows)]:
         raise ValueError(f"--strategy is for problems with answers in text: {odd[0]} has tests or figures")
-    policy = open_policy(args.model_name_or_path, None, args.server_urls, args.concurrency, 1800.0, args.batch_size,
+    policy = open_policy(args.model_name_or_path, strategies.tokenizer, args.server_urls, args.concurrency, 1800.0, args.batch_size,
                          args.dtype)  # fmt: skip
     scorer: Any = None
     if strategies.scorer:
@@ -267,6 +292,31 @@ def search(args: EvaluateArguments, strategies: StrategyArguments) -> dict[str, 
     rmtree(partial)
     print(table(lines))
     print(f"solutions, result and plots in {args.output_dir}")
+    return result
+
+
+def find_errors(args: EvaluateArguments, name: str) -> dict[str, Any]:
+    """How well the scorer `name` finds the first wrong steps of solutions. Raises ValueError, OSError."""
+    from data_prep.benchmarks import refuse_trained_on
+    from data_prep.step_labels import find_step_labels, measure, read_step_labels
+    from rl.ppm.scoring import open_scorer
+
+    sets = {
+        part: read_step_labels(dataset, args.n_problems)
+        for part, dataset in find_step_labels(args.step_labels, args.split).items()
+    }
+    calibration = None
+    if args.calibrate_on:
+        datasets = find_step_labels([args.calibrate_on], args.split).values()
+        calibration = (args.calibrate_on, [row for dataset in datasets for row in read_step_labels(dataset)[0]])
+    for part, (rows, _) in sets.items():
+        refuse_trained_on(name, part, rows)
+    print(f"evaluate   {name} on {sum(len(rows) for rows, _ in sets.values()):,} solutions of {', '.join(sets)}")
+    result = measure(
+        open_scorer(name, dtype=args.dtype), name, sets, Path(args.output_dir), threshold=args.threshold,
+        calibration=calibration, config=asdict(args) | {"scorer": name}, seed=args.seed,
+    )  # fmt: skip
+    print(f"scores and result in {args.output_dir}")
     return result
 
 

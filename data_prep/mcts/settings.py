@@ -175,6 +175,9 @@ class StrategyArguments:
     scorer: str | None = field(
         default=None, metadata={"help": "process reward model: folder, Hub name, or URL of a scoring server"}
     )
+    tokenizer: str | None = field(
+        default=None, metadata={"help": "with servers: folder or Hub name (default: the model's), for search prompts"}
+    )
     steps: Steps = field(default="code", metadata={"help": "code: rStar's code-augmented steps; text: paragraphs"})
     prompt: Literal["chat", "rstar", "bootstrap"] = field(
         default="chat", metadata={"help": "what the policy continues in a search, see generate_mcts.py"}

@@ -24,11 +24,12 @@ OWN = {
         "RunArguments",
     ],
     "distill": ["DistillArguments", "PlanArguments"],
-    "evaluate": ["EvaluateArguments"],
+    "evaluate": ["EvaluateArguments", "StrategyArguments"],
     "generate_mcts": ["GenerateArguments", "SearchArguments", "GradingArguments"],
     "compare": ["CompareArguments"],
     "pretrain_small_world": ["PretrainArguments"],
     "quickstart": ["QuickstartArguments"],
+    "train_ppm": ["PpmArguments"],
 }
 
 
