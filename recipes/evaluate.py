@@ -244,8 +244,10 @@ def search(args: EvaluateArguments, strategies: StrategyArguments) -> dict[str, 
     _, problems, n_twice = read_problems(args, models)
     if odd := [name for name, rows in problems.items() if any(row.get("tests") or row.get("images") for row in rows)]:
         raise ValueError(f"--strategy is for problems with answers in text: {odd[0]} has tests or figures")
-    policy = open_policy(args.model_name_or_path, strategies.tokenizer, args.server_urls, args.concurrency, 1800.0, args.batch_size,
-                         args.dtype)  # fmt: skip
+    policy = open_policy(
+        args.model_name_or_path, strategies.tokenizer, args.server_urls, args.concurrency, 1800.0, args.batch_size,
+        args.dtype,
+    )  # fmt: skip
     scorer: Any = None
     if strategies.scorer:
         from rl.ppm.scoring import open_scorer

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rl.ppm.attention import KeyCache, TreeLayout, block_mask, no_mask, visible
 from rl.ppm.data import leaf_paths
 from rl.ppm.trees import StepTree, forest
+from tests.rl.ppm.conftest import ppm_of
 
 
 @st.composite
@@ -141,6 +142,24 @@ def test_flex_attention_reads_the_same_trees(ppm: Any) -> None:
     finally:
         model.set_attn_implementation("tree")
     assert (found - expected).abs().max() < 1e-5
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_trees_train_on_a_gpu_as_path_by_path() -> None:
+    """FlexAttention with its backward pass, which a CPU does not have."""
+    row = random_row(6, n_nodes=60)
+    model = ppm_of()[0].to("cuda")
+    found = []
+    for attention in ("paths", "flex_attention"):
+        model.set_attn_implementation("flex_attention" if attention == "flex_attention" else "tree")
+        model.zero_grad()
+        with torch.device("cuda"):
+            out = logits(model, row, attention)
+        (out * torch.linspace(-1, 1, len(out), device="cuda")).sum().backward()
+        found.append((out.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])))
+    assert (found[0][0] - found[1][0]).abs().max() < 1e-3
+    assert (found[0][1] - found[1][1]).norm() / found[0][1].norm() < 1e-2
 
 
 def test_a_changed_step_changes_what_lies_below_it_and_nothing_else(ppm: Any) -> None:
