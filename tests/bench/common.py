@@ -156,4 +156,4 @@ def print_table(columns: list[str], rows: list[list[Any]]) -> None:
 
 def print_result(result: dict[str, Any]) -> None:
     """The last line of a benchmark: its result as one JSON object."""
-    print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in result.items()}), flush=True)
+    print(json.dumps({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in result.items()}), flush=True)
