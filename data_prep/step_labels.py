@@ -193,7 +193,8 @@ def localisation(rows: Sequence[Mapping[str, Any]], threshold: float) -> dict[st
 
     `error_accuracy`: share of the solutions with a wrong step for which the first score below the threshold is at
     it; `error_within_one`: or at a neighbour. `correct_accuracy`: share of those without a wrong step in which no score
-    is below the threshold. `f1`: the harmonic mean of the first and the third (ProcessBench, section 4.1).
+    is below the threshold. `f1`: the harmonic mean of the first and the third, as in
+    https://github.com/QwenLM/ProcessBench (code/run_eval_prm_trl.py).
     Without any threshold, on those with a wrong step: `lowest_at_error` (the lowest score, the first of equal ones, is
     at it) and `lowest_within_one`; `lowest_by_chance` is what random scores would reach.
     """
@@ -254,9 +255,8 @@ def measure(
 ) -> dict[str, Any]:
     """Scores all sets (rows and what was left out of them, by name), prints the table, writes rows and result.json.
 
-    The threshold is the given one, or the best one on the calibration set (as ProcessBench does it for models with
-    scores, on its GSM8K part), or 0, where a probability is 1/2. What was learnt from preferences alone has no such
-    zero: calibrate it.
+    The threshold is the given one, or the best one on the calibration set, or 0, where a probability is 1/2. What was
+    learnt from preferences alone has no such zero: calibrate it, on solutions that are not tested.
     """
     source, n_both = "given", 0
     if threshold is None and calibration is not None:
