@@ -122,6 +122,16 @@ def test_sandbox_is_faster_than_a_python_for_each_program_and_lets_nothing_out()
     assert {"workers", "isolation", "device", "sympy", "seconds"} <= set(result)
 
 
+def test_ppm_reads_trees_to_the_same_scores_and_gradients_as_path_by_path() -> None:
+    result = bench("ppm", "--n_problems", "9", "--rollouts", "4", "--candidates", "4", "--rounds", "1")
+    assert result["max_score_difference"] < 1e-5
+    assert 0 < result["max_gradient_difference"] < 1e-4
+    assert result["tokens_paths"] > result["tokens_tree"] > 0
+    assert result["token_ratio"] > 1
+    for key in ("train_wall_ratio", "score_wall_ratio", "score_pass_ratio", "n_trees", "n_solutions", "pairs"):
+        assert result[key] > 0, key
+
+
 def test_real_lengths_have_the_known_mean_and_median(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDSTAR_DATA", raising=False)
     length_quantiles.cache_clear()

@@ -1,6 +1,7 @@
 """recipes/train_ppm.py as a user runs it: on one process and on two under each backend, resumed, refused."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from rl.ppm.scoring import open_scorer
 from tests.data_prep.mcts.test_pairs import make_tree
 from tests.recipes.conftest import Run, one_error_line
 from tests.recipes.test_sft_distributed import BACKENDS, CONFIGS, FSDP_ON_CPU, TWO, compare
+from tests.rl.ppm.conftest import SHIPPED
 from tests.rl.ppm.test_data import write_trees
 
 
@@ -130,6 +132,21 @@ def test_baselines_and_paths_train_too(run: Run, tiny_model: Path, trees: Path, 
         assert f"model      {tmp_path / name}" in done.stdout
     formats = [load_ppm(str(tmp_path / name))[2] for name in ("orm", "pqm", "paths", "bounded")]
     assert [(f.scale, f.bounded_in_training) for f in formats] == [(2, False), (1, True), (5, False), (1, True)]
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif("REDSTAR_DATA" not in os.environ, reason="needs rstar_examples/ below $REDSTAR_DATA")
+def test_rstars_own_pairs_train(run: Run, tmp_path: Path) -> None:
+    """A real checkpoint if $REDSTAR_MODEL names one, else the shipped policy."""
+    data = Path(os.environ["REDSTAR_DATA"]) / "rstar_examples" / "rm_data_examples.json"
+    model = os.environ.get("REDSTAR_MODEL", SHIPPED)
+    command = arguments(Path(model), data, tmp_path / "out", "--eval_share", 0, "--prompt", "rstar", "--max_steps", 3)
+    done = run(*command, "--max_length", 1024, "--learning_rate", 1e-5, "--save_strategy", "no")
+    assert "5 pairs in 5 groups" in done.stdout
+    metrics = json.loads((tmp_path / "out" / "all_results.json").read_text())
+    assert 0 < metrics["train_loss"] < 1
+    scores = open_scorer(str(tmp_path / "out")).score(["What is 2 + 3?"], [["<code>\nx = 2 + 3\n<end_of_step>"]])
+    assert -1 < scores[0][0] < 1
 
 
 @pytest.mark.parametrize(
