@@ -263,7 +263,7 @@ def search(args: EvaluateArguments, strategies: StrategyArguments) -> dict[str, 
     output = Path(args.output_dir)
     partial = output.with_name(f"{output.name}.partial")
     depend_on = {"policy": policy.hash, "model": args.model_name_or_path, "dtype": args.dtype, "seed": args.seed,
-                 "instruction": args.instruction, "scorer_hash": getattr(scorer, "hash", None)}  # fmt: skip
+                 "instruction": args.instruction}  # fmt: skip
     with AnswerChecker() as checker, ExitStack() as stack:
         sandbox = None
         if strategies.steps == "code":

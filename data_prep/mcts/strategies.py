@@ -20,7 +20,7 @@ from data_prep.mcts.running import FinishedTrees, Totals, grow
 from data_prep.mcts.scoring import StepScorer
 from data_prep.mcts.search import Search, same_answer
 from data_prep.mcts.settings import Strategy, StrategyArguments
-from data_prep.mcts.steps import stop_strings
+from data_prep.mcts.steps import Steps, stop_strings, thought_steps
 from data_prep.mcts.tree import ANSWER, Node, Tree, finish
 from data_prep.sandbox.client import Sandbox
 from data_prep.servers import ServerEngine
@@ -57,15 +57,22 @@ class BeamSearch(Search):
         tree.stopped = "explored"
 
 
-def score_answers(trees: Sequence[Tree], scorer: StepScorer) -> None:
-    """Gives the steps of all solutions with an answer their scores: all steps of a solution at once."""
+Scores = dict[tuple[str, int], tuple[float, ...]]  # by problem and number of the tree
+
+
+def score_answers(trees: Sequence[Tree], scorer: StepScorer, steps: Steps, n_tokens: Callable[[str], int]) -> Scores:
+    """The scores of the steps of all solutions with an answer, which are trees of one path: all steps at once.
+
+    `steps`: of a text they are those of `thought_steps`, as scorers of thoughts were trained on them.
+    """
     answers = [(tree, node) for tree in trees for node in tree.answers()]
-    problems = [as_asked(tree.problem) for tree, _ in answers]
-    paths = [node.path() for _, node in answers]
-    scores = scorer.score(problems, [[step.step + step.output for step in path] for path in paths])
-    for path, own in zip(paths, scores, strict=True):
-        for node, score in zip(path, own, strict=True):
-            node.prior_score = score
+    paths = [
+        thought_steps(node.text(), n_tokens) if steps == "text" else [step.step + step.output for step in node.path()]
+        for _, node in answers
+    ]
+    scores = scorer.score([as_asked(tree.problem) for tree, _ in answers], paths)
+    keys = [(tree.problem["problem_id"], tree.number) for tree, _ in answers]
+    return {key: tuple(own) for key, own in zip(keys, scores, strict=True)}
 
 
 class Solution(NamedTuple):
@@ -90,17 +97,18 @@ def solution(tree: Tree, node: Node | None, cost: Cost) -> Solution:
     return Solution(answer, node.verdict == "right", scores, cost, node.text(), n_tokens)
 
 
-def samples_of(trees: Sequence[Tree], n_tokens: Callable[[str], int], scored: bool) -> list[Solution]:
+def samples_of(trees: Sequence[Tree], n_tokens: Callable[[str], int], scores: Scores) -> list[Solution]:
     """The one solution of each tree of one path, with or without an answer. The prompt is paid for once."""
-    prompt = cost_of(trees[0], [], n_tokens, scored)
+    prompt = cost_of(trees[0], [], n_tokens, bool(scores))
     found = []
     for i, tree in enumerate(trees):
+        own = scores.get((tree.problem["problem_id"], tree.number), ())
         last = max(tree.root.subtree(), key=lambda node: node.depth)
-        cost = cost_of(tree, tree.nodes(), n_tokens, scored and last.terminal == ANSWER)
+        cost = cost_of(tree, tree.nodes(), n_tokens, bool(own))
         read = max(0.0, cost.scored - prompt.scored)
         if i:
             cost = Cost(cost.generated, cost.prefilled - prompt.prefilled, read, cost.seen - prompt.seen)
-        found.append(solution(tree, last, cost))
+        found.append(solution(tree, last, cost)._replace(scores=own))
     return found
 
 
@@ -189,13 +197,14 @@ def powers_of_two(n: int) -> list[int]:
 
 
 def arms_of(
-    args: StrategyArguments, strategy: Strategy, trees: Sequence[Sequence[Tree]], n_tokens: Callable[[str], int]
-) -> list[Arm]:
-    """All arms of a strategy from its trees, given by problem (scored, if there is a scorer)."""
-    scored = args.scorer is not None
+    args: StrategyArguments, strategy: Strategy, trees: Sequence[Sequence[Tree]], n_tokens: Callable[[str], int],
+    scores: Scores,
+) -> list[Arm]:  # fmt: skip
+    """All arms of a strategy from its trees, given by problem. `scores`: of the solutions of best_of_n, if any."""
     if strategy in ("greedy", "best_of_n"):
-        samples = [samples_of(own, n_tokens, scored and strategy != "greedy") for own in trees]
-        rules = OF_SAMPLES if scored and strategy != "greedy" else NO_SCORER
+        scores = scores if strategy == "best_of_n" else {}
+        samples = [samples_of(own, n_tokens, scores) for own in trees]
+        rules = OF_SAMPLES if scores else NO_SCORER
         return arms(strategy, samples, rules, powers_of_two(args.n_trees(strategy)), args.top_k)
     runs = [[best_of_run(tree, n_tokens) for tree in own] for own in trees]
     if strategy == "beam":
@@ -291,7 +300,7 @@ def grow_strategy(
     settings = args.settings(strategy)
     trees = trees_for(policy.tokenizer, problems, args.prompt, instruction, args.n_trees(strategy), seed)
     searches = strategy in ("beam", "mcts")
-    known = {**depend_on, **vars(settings), "scorer": args.scorer if searches else None, "strategy": strategy}
+    known = {**depend_on, **vars(settings), "scorer": getattr(scorer, "hash", None) if searches else None}
     known |= {"beam_size": args.beam_size} if strategy == "beam" else {}
     kind = BeamSearch if strategy == "beam" else Search
     with (
@@ -332,20 +341,22 @@ def answers_of(
             trees, wall = grow_strategy(args, strategy, policy, own, scorer, checker, sandbox, folder / name,
                                         depend_on, instruction, seed)  # fmt: skip
             begin = time.monotonic()
+            scores: Scores = {}
             if scorer is not None and strategy == "best_of_n":
-                score_answers([tree for some in trees for tree in some], scorer)
+                flat = [tree for some in trees for tree in some]
+                scores = score_answers(flat, scorer, args.steps, policy.n_tokens)
             seconds[strategy] += wall + time.monotonic() - begin
             if strategy == "best_of_n":
-                samples = [samples_of(some, policy.n_tokens, scorer is not None) for some in trees]
-            found += arms_of(args, strategy, trees, policy.n_tokens)
+                samples = [samples_of(some, policy.n_tokens, scores) for some in trees]
+            found += arms_of(args, strategy, trees, policy.n_tokens, scores)
             for problem, some in zip(own, trees, strict=True):
-                rows += [row for tree in some for row in trajectory_rows(strategy, problem, tree, model, name)]
+                rows += [row for tree in some for row in trajectory_rows(strategy, problem, tree, model, name, scores)]
         lines += [{"benchmark": name, **line} for line in report(found, samples, *configs, seconds)]
     return rows, lines, seconds
 
 
 def trajectory_rows(
-    strategy: Strategy, problem: Mapping[str, Any], tree: Tree, model: str, benchmark: str
+    strategy: Strategy, problem: Mapping[str, Any], tree: Tree, model: str, benchmark: str, scores: Scores
 ) -> Iterator[dict[str, Any]]:
     """A response row for each answer of a tree, or for its longest path if it has none."""
     nodes = tree.answers() or [max(tree.root.subtree(), key=lambda node: node.depth)]
@@ -359,7 +370,8 @@ def trajectory_rows(
             "seed": tree.seed, "rule": "box" if node.extracted is not None else None, "problem": problem["problem"],
             "answer": problem["answer"], "benchmark": benchmark, "decoding": strategy, "group": "all",
             "run": tree.number, "end": node.terminal or "", "reached": node.number in tree.ended_at,
-            "scores": [step.prior_score for step in path if step.prior_score is not None],
+            "scores": list(scores.get((problem["problem_id"], tree.number), ())) if strategy == "best_of_n" else
+                      [step.prior_score for step in path if step.prior_score is not None],
         }  # fmt: skip
 
 

@@ -187,17 +187,17 @@ def answers(
     configs = (opened.engine.model.config, ppm.body.config)  # type: ignore[union-attr]
     arms: list[Arm] = []
     for name, scorer in scorers.items():
-        score_answers([tree for some in grown["best_of_n"] for tree in some], scorer)
-        found = arms_of(args, "best_of_n", grown["best_of_n"], opened.n_tokens)
+        flat = [tree for some in grown["best_of_n"] for tree in some]
+        scores = score_answers(flat, scorer, args.steps, opened.n_tokens)
+        found = arms_of(args, "best_of_n", grown["best_of_n"], opened.n_tokens, scores)
         arms += [arm._replace(rule=f"{arm.rule} ({name})") for arm in found if name == "ppm" or arm.rule != "majority"]
         if name == "ppm":
-            samples = [samples_of(some, opened.n_tokens, True) for some in grown["best_of_n"]]
+            samples = [samples_of(some, opened.n_tokens, scores) for some in grown["best_of_n"]]
     for strategy in ("greedy", "beam", "mcts"):
-        arms += arms_of(args, strategy, grown[strategy], opened.n_tokens)  # type: ignore[arg-type]
+        arms += arms_of(args, strategy, grown[strategy], opened.n_tokens, {})  # type: ignore[arg-type]
     lines = report(arms, samples, *configs, wall)
     for arm, line in zip(arms, lines, strict=True):
         line["right"] = arm.right
-    flat = [tree for some in grown["best_of_n"] for tree in some]
     for tree in flat:
         tree.problem["policy"] = str(seed)
     rows, left_out = step_label_rows(flat, 2, seed)

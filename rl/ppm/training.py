@@ -32,6 +32,8 @@ from rl.ppm.trees import forest
 # transformers' own alias of `activation_checkpointing`, which every trainer here uses.
 warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
 
+FLEX_LENGTHS = 1024  # rows for FlexAttention are multiples of so many tokens long
+
 Packing = Literal["tree", "paths"]
 
 
@@ -90,7 +92,10 @@ class TreeBatches:
                 "input_ids": torch.tensor(ids)[None], "position_ids": torch.tensor(grown.position)[None]
             }  # fmt: skip
             if self.attention == "flex_attention":
-                read["subtree_end_T"] = torch.tensor(grown.subtree_end)
+                # Compiled anew for each length: rows are filled up with tokens that see themselves alone.
+                n, n_all = len(ids), -(-len(ids) // FLEX_LENGTHS) * FLEX_LENGTHS
+                read = {name: F.pad(x, (0, n_all - n)) for name, x in read.items()}
+                read["subtree_end_T"] = torch.tensor([*grown.subtree_end, *range(n + 1, n_all + 1)])
             else:
                 read |= {"attention_mask": no_mask(), "tree": TreeLayout(grown.runs)}
             place = grown.end

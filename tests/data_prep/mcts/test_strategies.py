@@ -15,6 +15,7 @@ from data_prep.mcts.settings import StrategyArguments
 from data_prep.mcts.strategies import (
     Arm,
     Rule,
+    Scores,
     Solution,
     arms,
     arms_of,
@@ -82,10 +83,11 @@ def grown(
     args = settings(**values)
     opened = Policy(policy or Engine(code=False), Words(), "hash", None, 8)  # type: ignore[arg-type]
     rows = problems(10) if rows is None else rows
-    trees, _ = grow_strategy(args, strategy, opened, rows, scorer, checker, None, folder, {}, "", 0)
-    if strategy == "best_of_n" and scorer is not None:
-        score_answers([tree for own in trees for tree in own], scorer)
-    return trees
+    return grow_strategy(args, strategy, opened, rows, scorer, checker, None, folder, {}, "", 0)[0]
+
+
+def scores_of(trees: Sequence[Sequence[Tree]], scorer: Any) -> Scores:
+    return score_answers([tree for own in trees for tree in own], scorer, "text", n_words)
 
 
 def n_words(text: str) -> int:
@@ -140,7 +142,8 @@ def test_an_oracle_finds_what_is_there_and_its_opposite_nothing(checker: AnswerC
     for sign in (1, -1):
         folder = tmp_path / str(sign)
         trees = grown("best_of_n", checker, folder, Oracle(sign))
-        solutions = [samples_of(own, n_words, True) for own in trees]
+        scores = scores_of(trees, Oracle(sign))
+        solutions = [samples_of(own, n_words, scores) for own in trees]
         some_right = [float(any(s.right for s in own)) for own in solutions]
         all_right = [float(all(s.right for s in own if s.answer is not None)) for own in solutions]
         assert 0 < sum(some_right) > sum(all_right)
@@ -238,17 +241,18 @@ def test_a_report_has_all_arms_and_shows_them(checker: AnswerChecker, tmp_path: 
     samples: list[list[Solution]] = []
     for strategy in STRATEGIES:
         trees = grown(strategy, checker, tmp_path, Oracle())
-        found += arms_of(args, strategy, trees, n_words)  # type: ignore[arg-type]
+        scores = scores_of(trees, Oracle()) if strategy == "best_of_n" else {}
+        found += arms_of(args, strategy, trees, n_words, scores)  # type: ignore[arg-type]
         if strategy == "best_of_n":
-            samples = [samples_of(own, n_words, True) for own in trees]
+            samples = [samples_of(own, n_words, scores) for own in trees]
             rows = [
                 row
                 for own in trees
                 for tree in own
-                for row in trajectory_rows("best_of_n", tree.problem, tree, "m", "b")
+                for row in trajectory_rows("best_of_n", tree.problem, tree, "m", "b", scores)
             ]
             assert len(rows) == 80
-            assert all(len(row["scores"]) == 5 for row in rows if row["extracted"] is not None)
+            assert all(row["scores"] for row in rows if row["extracted"] is not None)
     lines = [{"benchmark": "b", **line} for line in report(found, samples, None, None, dict.fromkeys(STRATEGIES, 1.0))]
     assert len(lines) == len(found)
     by = {(line["strategy"], line["rule"], line["n"]): line for line in lines}

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from data_prep.answers import AnswerChecker
 from data_prep.artefacts import write_artefact
+from data_prep.mcts.grading import complete
 from data_prep.mcts.pairs import pair_rows
 from data_prep.mcts.records import node_rows, run_row
 from data_prep.mcts.rstar import OPENING, USER
-from data_prep.mcts.tree import Tree
+from data_prep.mcts.tree import ANSWER, Tree
 from rl.ppm.data import Rules, leaf_paths, ppm_rows
 from rl.ppm.format import Encoder
 from tests.data_prep.mcts.test_pairs import make_tree
@@ -32,7 +34,7 @@ def write_pairs(folder: Path, pairs: list[dict[str, Any]]) -> str:
     return str(folder)
 
 
-def texts(row: dict[str, Any], tokenizer: Any) -> list[str]:
+def texts_of(row: dict[str, Any], tokenizer: Any) -> list[str]:
     """The text of the path to each node."""
     start = [sum(row["length"][:i]) for i in range(len(row["length"]) + 1)]
     own = [tokenizer.decode(row["ids"][start[i] : start[i + 1]]) for i in range(len(row["length"]))]
@@ -50,7 +52,7 @@ def test_whole_trees_and_their_pairs_make_the_same_rows(ppm: Any, tmp_path: Path
     of_pairs = ppm_rows([write_pairs(tmp_path / "pairs", pairs)], tokenizer, step_format, RULES)
     assert of_trees.dataset.to_list() == of_pairs.dataset.to_list()
     (row,) = of_trees.dataset.to_list()
-    paths = texts(row, tokenizer)
+    paths = texts_of(row, tokenizer)
     prompt = step_format.prompt.replace("{problem}", "What is 0 + 1?")
     found = {(paths[good], paths[bad]) for good, bad in zip(row["chosen"], row["rejected"], strict=True)}
     assert found == {(prompt + "".join(p["prefix"] + p["chosen"]), prompt + "".join(p["prefix"] + p["rejected"]))
@@ -67,7 +69,7 @@ def test_values_and_outcomes_of_trees(ppm: Any, tmp_path: Path) -> None:
     tree = make_tree()
     folder = write_trees(tmp_path / "mcts", [tree])
     (row,) = ppm_rows([folder], tokenizer, step_format, RULES._replace(learnt=("q", "outcome"))).dataset.to_list()
-    paths = texts(row, tokenizer)
+    paths = texts_of(row, tokenizer)
     graded = zip([paths[node] for node in row["q_node"]], row["q"], strict=True)
     q = {path.removesuffix(" = 1\n<end_of_step>")[-1]: value for path, value in graded if path.endswith("_step>")}
     assert q == {"a": 1.0, "b": 0.5, "c": -0.5, "d": -1.0}
@@ -77,6 +79,35 @@ def test_values_and_outcomes_of_trees(ppm: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="outcomes and values of steps are in trees, not in pairs"):
         ppm_rows([write_pairs(tmp_path / "pairs", list(pair_rows(tree, "paper")))], tokenizer, step_format,
                  RULES._replace(learnt=("q",)))  # fmt: skip
+
+
+def test_steps_of_thoughts_are_learnt_alike(ppm: Any, tmp_path: Path) -> None:
+    """A graded response: its own steps are one path, from whose ends continuations branch off."""
+    _, tokenizer, step_format = ppm
+    problem = {"problem_id": "p1-t", "source": "test", "problem": "What is 2 + 3?", "answer": "5", "images": []}
+    tree = Tree(problem, 0, 0, "Question\n")
+    thought = ["<think>\nFirst, two.\n\n", "Wait, two and three make six.\n\n", "</think>\n\nIt is \\boxed{6}."]
+    node = tree.root
+    for step in thought:
+        child = tree.add(node, step=step, n_tokens=9)
+        node.children = [child]
+        node = child
+    node.terminal, node.extracted, node.verdict = ANSWER, "6", "wrong"
+    first = (tree.root.children or [])[0]
+    second = (first.children or [])[0]
+    good, bad = "Two and three make five.\n\n</think>\n\nIt is \\boxed{5}.", "\n\n</think>\n\nIt is \\boxed{6}."
+    texts = {(first.number, 0): (good, 9, "stop"), (first.number, 1): (good + " ", 9, "stop"),
+             (second.number, 0): (bad, 9, "stop"), (second.number, 1): (bad + " ", 9, "stop")}  # fmt: skip
+    with AnswerChecker() as checker:
+        complete(tree, texts, checker)
+    assert (first.q, second.q) == (1.0, -1.0)
+    (row,) = ppm_rows([write_trees(tmp_path / "mcts", [tree])], tokenizer, step_format, RULES).dataset.to_list()
+    paths = texts_of(row, tokenizer)
+    step_pairs = [
+        (paths[a], paths[b]) for a, b, final in zip(row["chosen"], row["rejected"], row["final"]) if not final
+    ]
+    prompt = step_format.prompt.replace("{problem}", "What is 2 + 3?")
+    assert (prompt + thought[0] + "Two and three make five.\n\n", prompt + thought[0] + thought[1]) in step_pairs
 
 
 def test_a_large_tree_becomes_several_with_all_pairs(ppm: Any, tmp_path: Path) -> None:
@@ -91,7 +122,7 @@ def test_a_large_tree_becomes_several_with_all_pairs(ppm: Any, tmp_path: Path) -
     def pairs(rows: Any) -> list[Any]:
         found = []
         for row in rows:
-            paths = texts(row, tokenizer)
+            paths = texts_of(row, tokenizer)
             found += [(paths[a], paths[b], w) for a, b, w in zip(row["chosen"], row["rejected"], row["weight"])]
         return sorted(found)
 
@@ -151,7 +182,7 @@ def test_rstars_own_records_are_read(ppm: Any, tmp_path: Path) -> None:
     path.write_text(json.dumps(records))
     (row,) = ppm_rows([str(path)], tokenizer, step_format, RULES).dataset.to_list()
     assert row["weight"] == [0.5]
-    assert texts(row, tokenizer)[row["chosen"][0]].endswith("<code>\nx = 1<end_of_step>")
+    assert texts_of(row, tokenizer)[row["chosen"][0]].endswith("<code>\nx = 1<end_of_step>")
     path.write_text(json.dumps([{**records[0], "pos_count": 0}]))
     with pytest.raises(ValueError, match=r"rm_data.json.*n_pos 0 and n_neg 1 should be 1 or more"):
         ppm_rows([str(path)], tokenizer, step_format, RULES)

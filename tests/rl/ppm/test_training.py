@@ -52,6 +52,19 @@ def test_a_tree_has_the_loss_and_gradient_of_its_paths(rows: Any, objective: Obj
     assert (found["tree"][1] - found["paths"][1]).norm() / found["paths"][1].norm() < 1e-4
 
 
+def test_a_row_for_flex_attention_is_filled_up_and_has_the_same_loss(rows: Any) -> None:
+    model, _, step_format = ppm_of()
+    expected = TreeBatches("pairs", "tree")(rows[:2])
+    batch = TreeBatches("pairs", "tree", "flex_attention")(rows[:2])
+    assert batch["input_ids"].shape == (1, 1024)
+    losses = []
+    with torch.no_grad():
+        losses.append(ppm_loss(logits_of(model, expected), expected, step_format))
+        model.set_attn_implementation("flex_attention")
+        losses.append(ppm_loss(logits_of(model.eval(), batch), batch, step_format))
+    assert float(losses[0]) == pytest.approx(float(losses[1]), rel=1e-5)
+
+
 def test_losses_by_hand(rows: Any) -> None:
     for objective, bounded in (("pairs", False), ("pairs", True), ("outcome", False), ("q", True)):
         model, _, step_format = ppm_of(objective, scale=2.0, bounded_in_training=bounded)
