@@ -411,33 +411,36 @@ def plot(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     style: Any = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
                   "figure.constrained_layout.use": True}  # fmt: skip
+    curves: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for line in lines:
+        curves.setdefault((line["strategy"], line["rule"].partition(",")[0]), []).append(line)
     with plt.rc_context(style):
-        figure, (by_n, by_cost) = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True)
-        priced = all(line["cost"]["flops"] for line in lines)
-        curves: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-        for line in lines:
-            name = line["rule"].partition(",")[0]
-            curves.setdefault((line["strategy"], name), []).append(line)
-        for i, ((strategy, rule), own) in enumerate(curves.items()):
-            rollouts = [line for line in own if "rollouts" in line["rule"]]
-            own = [line for line in own if line not in rollouts]
-            colour = f"C{i % 10}"
+        figure, (by_n, by_cost) = plt.subplots(1, 2, figsize=(12, 4.4), sharey=True)
+        colours = plt.colormaps["tab20"].colors  # type: ignore[attr-defined]
+        for i, ((strategy, rule), found) in enumerate(curves.items()):
+            own = [line for line in found if "rollouts" not in line["rule"]]
+            look: Any = {
+                "color": colours[(2 * i + i // 10) % 20],
+                "marker": "os^Dvp*"[i % 7],
+                "ms": 5,
+                "elinewidth": 0.6,
+            }
+            label = f"{strategy}: {rule}" if strategy in ("best_of_n", "mcts") else strategy
             for axis, along in ((by_n, lambda line: line["n"]), (by_cost, price_of)):
-                points = sorted((along(line), line["mean"], line["low"], line["high"]) for line in own)
-                x, mean, low, high = zip(*points, strict=True)
-                label = f"{strategy}: {rule}" if strategy in ("best_of_n", "mcts") else strategy
-                axis.plot(x, [100 * y for y in mean], "o-", color=colour, ms=4, label=label)
-                axis.fill_between(x, [100 * y for y in low], [100 * y for y in high], color=colour, alpha=0.08)
-            if rollouts:
-                less = sorted((price_of(line), 100 * line["mean"]) for line in [*rollouts, *own[:1]])
-                by_cost.plot([x for x, _ in less], [y for _, y in less], ":.", color=colour)
-        by_n.set(xscale="log", xlabel="solutions (mcts: runs)", ylabel="right, %")
+                points = sorted((along(line), *(100 * line[name] for name in ("mean", "low", "high"))) for line in own)
+                x, mean, low, high = (list(column) for column in zip(*points, strict=True))
+                ends = [[m - y for m, y in zip(mean, low)], [y - m for m, y in zip(mean, high)]]
+                axis.errorbar(x, mean, ends, label=label, **look)
+            fewer = [line for line in found if line not in own] + own[:1]
+            less = sorted((price_of(line), 100 * line["mean"]) for line in fewer)  # rollouts of one run
+            by_cost.plot([x for x, _ in less], [y for _, y in less], ":", color=look["color"])
+        priced = all(line["cost"]["flops"] for line in lines)
+        by_n.set(xlabel="solutions (mcts: runs)", ylabel="right, %", ylim=(0, None))
+        by_n.set_xscale("log", base=2)
         by_n.xaxis.set_major_formatter("{x:.0f}")
-        by_cost.set(
-            xscale="log", xlabel="floating-point operations a problem" if priced else "generated tokens a problem"
-        )
+        by_cost.set(xscale="log", xlabel=f"{'floating-point operations' if priced else 'generated tokens'} a problem")
         by_cost.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        figure.savefig(path, dpi=160)
+        figure.savefig(path, dpi=150)
         plt.close(figure)
 
 
