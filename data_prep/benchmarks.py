@@ -263,9 +263,15 @@ def content_hash(problems: Sequence[Mapping[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
-def refuse_trained_on(model: str, benchmark: str, problems: Sequence[Mapping[str, Any]]) -> None:
-    """Raises ValueError if the model's folder records any of the problems as trained on."""
-    trained_on = read_trained_on(model) if Path(model).is_dir() else set()
+def refuse_trained_on(
+    model: str, benchmark: str, problems: Sequence[Mapping[str, Any]], trained_on: set[str] | None = None
+) -> None:
+    """Raises ValueError if the model's folder records any of the problems as trained on.
+
+    `trained_on`: the ids of these problems, where they are known from elsewhere.
+    """
+    if trained_on is None:
+        trained_on = read_trained_on(model) if Path(model).is_dir() else set()
     seen = [row for row in problems if row["problem_id"] in trained_on]
     if seen:
         raise ValueError(

@@ -31,7 +31,6 @@ from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from shutil import rmtree
 from typing import Any, Literal
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not recipes/: this file would hide the library `evaluate`
@@ -98,6 +97,19 @@ class EvaluateArguments:
     )
 
 
+OF_STEP_LABELS = ("threshold", "calibrate_on")
+OF_RESPONSES = (
+    "greedy",
+    "n_samples",
+    "temperature",
+    "top_p",
+    "max_new_tokens",
+    "system_prompt",
+    "extraction",
+    "group_by",
+)
+
+
 def main() -> None:
     args, strategies = parse_config("evaluate", __doc__, [EvaluateArguments, StrategyArguments])
     from rl.runs import user_errors
@@ -136,6 +148,15 @@ def check(args: EvaluateArguments, strategies: StrategyArguments) -> None:
     ):
         if not ok:
             raise ValueError(f"--{name} {getattr(args, name)}: {wanted}")
+    if args.step_labels and strategies.strategy:
+        raise ValueError("give --strategy or --step_labels, not both: one measures answers, the other a scorer")
+    for names, of, is_given in (
+        (OF_STEP_LABELS, "--step_labels", args.step_labels),
+        (OF_RESPONSES, "responses in one go, not for --strategy (see --search_temperature)", not strategies.strategy),
+    ):
+        changed = [name for name in names if getattr(args, name) != getattr(EvaluateArguments, name)]
+        if changed and not is_given:
+            raise ValueError(f"--{changed[0]} is for {of}")
     if not args.step_labels:
         strategies.check()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -146,8 +167,8 @@ def check(args: EvaluateArguments, strategies: StrategyArguments) -> None:
         raise FileExistsError(f"{args.output_dir} exists already: choose another --output_dir or remove it")
 
 
-def read_problems(args: EvaluateArguments, models: list[str]) -> tuple[list[Any], dict[str, list], int]:
-    """The benchmarks, the problems of each, which no model must have seen, and how many stood there twice."""
+def read_problems(args: EvaluateArguments) -> tuple[list[Any], dict[str, list], int]:
+    """The benchmarks, the problems of each, which the model must not have seen, and how many stood there twice."""
     from data_prep.benchmarks import find_benchmarks, read_benchmark, refuse_trained_on
 
     benchmarks = find_benchmarks(args.benchmarks, args.split)
@@ -156,8 +177,7 @@ def read_problems(args: EvaluateArguments, models: list[str]) -> tuple[list[Any]
         problems[benchmark.name], n = read_benchmark(benchmark, args.n_problems)
         n_twice += n
     for name, rows in problems.items():
-        for model in models:
-            refuse_trained_on(model, name, rows)
+        refuse_trained_on(args.model_name_or_path, name, rows)
         if args.group_by and all(row.get(args.group_by) is None for row in rows):
             raise ValueError(f"--group_by {args.group_by}: {name} has the columns {', '.join(sorted(rows[0]))}")
     return benchmarks, problems, n_twice
@@ -169,7 +189,7 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
     from data_prep.responses import open_engine, prompt_of
 
     started = now()
-    benchmarks, problems, n_twice = read_problems(args, [args.model_name_or_path])
+    benchmarks, problems, n_twice = read_problems(args)
 
     # The responses. Finished ones are kept beside the output folder until it is whole.
     engine, model_hash, run_name = open_engine(
@@ -240,8 +260,7 @@ def search(args: EvaluateArguments, strategies: StrategyArguments) -> dict[str, 
     from data_prep.sandbox.client import Sandbox
 
     started = now()
-    models = [args.model_name_or_path, *([strategies.scorer] if strategies.scorer else [])]
-    _, problems, n_twice = read_problems(args, models)
+    _, problems, n_twice = read_problems(args)
     if odd := [name for name, rows in problems.items() if any(row.get("tests") or row.get("images") for row in rows)]:
         raise ValueError(f"--strategy is for problems with answers in text: {odd[0]} has tests or figures")
     policy = open_policy(
@@ -253,6 +272,7 @@ def search(args: EvaluateArguments, strategies: StrategyArguments) -> dict[str, 
         from rl.ppm.scoring import open_scorer
 
         scorer = open_scorer(strategies.scorer, dtype=args.dtype)
+        refuse_known_to(scorer, strategies.scorer, problems)
     print(
         f"search     {sum(map(len, problems.values())):,} problems of {', '.join(problems)}: "
         f"{', '.join(strategies.strategy)}; scorer {strategies.scorer or 'none'}",
@@ -269,15 +289,14 @@ def search(args: EvaluateArguments, strategies: StrategyArguments) -> dict[str, 
         if strategies.steps == "code":
             sandbox = stack.enter_context(Sandbox(strict=args.sandbox == "strict"))
             print(f"sandbox    {sandbox.describe()}", flush=True)
-        rows, lines, seconds = answers_of(
+        rows, lines, prompts = answers_of(
             strategies, policy, problems, scorer, checker, sandbox, partial, depend_on, args.instruction or "",
             args.seed, args.model_name_or_path,
         )  # fmt: skip
 
     # The result.
     result: dict[str, Any] = {
-        "strategies": lines, "seconds": seconds, "settings": asdict(args) | asdict(strategies),
-        "first_prompts": {name: rows_of[0]["problem"] for name, rows_of in problems.items()},
+        "strategies": lines, "settings": asdict(args) | asdict(strategies), "first_prompts": prompts,
         "scorer_counts": dict(getattr(scorer, "counts", {})),
     }  # fmt: skip
     manifest = write_artefact(
@@ -291,15 +310,29 @@ def search(args: EvaluateArguments, strategies: StrategyArguments) -> dict[str, 
     write_json(output / "result.json", result)
     for name in problems:
         plot([line for line in lines if line["benchmark"] == name], output / f"{name}.png")
-    rmtree(partial)
+    for name in problems:
+        for strategy in strategies.strategy:
+            (partial / name / f"{strategy}.jsonl").unlink(missing_ok=True)
+        with suppress(OSError):  # not empty: trees of another strategy, for a run that asks for it
+            (partial / name).rmdir()
+    with suppress(OSError):
+        partial.rmdir()
     print(table(lines))
     print(f"solutions, result and plots in {args.output_dir}")
     return result
 
 
+def refuse_known_to(scorer: Any, name: str, problems: dict[str, Any]) -> None:
+    """Raises ValueError if the scorer, here or behind a server, was trained on any of the problems."""
+    from data_prep.benchmarks import refuse_trained_on
+
+    seen = scorer.trained_on() if hasattr(scorer, "trained_on") else None
+    for part, rows in problems.items():
+        refuse_trained_on(name, part, rows, seen)
+
+
 def find_errors(args: EvaluateArguments, name: str) -> dict[str, Any]:
     """How well the scorer `name` finds the first wrong steps of solutions. Raises ValueError, OSError."""
-    from data_prep.benchmarks import refuse_trained_on
     from data_prep.step_labels import find_step_labels, measure, read_step_labels
     from rl.ppm.scoring import open_scorer
 
@@ -311,11 +344,11 @@ def find_errors(args: EvaluateArguments, name: str) -> dict[str, Any]:
     if args.calibrate_on:
         datasets = find_step_labels([args.calibrate_on], args.split).values()
         calibration = (args.calibrate_on, [row for dataset in datasets for row in read_step_labels(dataset)[0]])
-    for part, (rows, _) in sets.items():
-        refuse_trained_on(name, part, rows)
+    scorer = open_scorer(name, dtype=args.dtype)
+    refuse_known_to(scorer, name, {part: rows for part, (rows, _) in sets.items()})
     print(f"evaluate   {name} on {sum(len(rows) for rows, _ in sets.values()):,} solutions of {', '.join(sets)}")
     result = measure(
-        open_scorer(name, dtype=args.dtype), name, sets, Path(args.output_dir), threshold=args.threshold,
+        scorer, name, sets, Path(args.output_dir), threshold=args.threshold,
         calibration=calibration, config=asdict(args) | {"scorer": name}, seed=args.seed,
     )  # fmt: skip
     print(f"scores and result in {args.output_dir}")

@@ -94,10 +94,17 @@ def train(args: PpmArguments, training: Any, folder: Path) -> None:
             held_out or args.eval_data
         ) else None  # fmt: skip
 
+    if eval_rows and (both := rows.trained_on & eval_rows.trained_on):
+        raise ValueError(
+            f"--eval_data: {len(both):,} of its {len(eval_rows.trained_on):,} problems are in --data too, so nothing "
+            "would be held out: give other problems, or --eval_share"
+        )
+
     # The run: whether it has begun already, and what it is going to do.
     trees_per_step = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
     decisive = {
-        "model": args.model_name_or_path, "data": rows.content, "format": step_format.as_dict(),
+        "model": args.model_name_or_path, "revision": args.model_revision,
+        "data": rows.content, "format": step_format.as_dict(),
         "trees_per_step": trees_per_step, "seed": training.seed, "packing": args.packing,
         **{name: getattr(training, name) for name in DECISIVE if hasattr(training, name)},
     }  # fmt: skip
@@ -121,11 +128,17 @@ def train(args: PpmArguments, training: Any, folder: Path) -> None:
     # Train, and leave a folder that search, evaluation and RL can use.
     with disk_errors_explained(folder):
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        metrics = finish(trainer, result, rows, {**asdict(args), **decisive}, started)
+        first_step = int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0
+        metrics = finish(trainer, result, rows, {**asdict(args), **decisive}, started, first_step)
     accuracy = metrics.get("eval_pair_accuracy")
     say(
         f"result     loss {metrics['train_loss']:.4f}"
-        + (f"; held-out pairs in the right order {accuracy:.1%} of {metrics['eval_n_pairs']:,}" if accuracy else ""),
+        + (f" since step {first_step}" if first_step else "")
+        + (
+            ""
+            if accuracy is None
+            else f"; held-out pairs in the right order {accuracy:.1%} of {metrics['eval_n_pairs']:,}"
+        ),
         f"model      {folder}",
         f"next       python recipes/generate_mcts.py --scorer {folder}, or "
         f"python recipes/evaluate.py --strategy best_of_n mcts --scorer {folder} (and policy, problems, --config)",

@@ -23,10 +23,15 @@ class Cost(NamedTuple):
         return Cost(*(a + b for a, b in zip(self, other, strict=True)))
 
 
+def prompt_cost(tree: Tree, n_tokens: Callable[[str], int], scored: bool) -> Cost:
+    """What reading the prompt costs, which all solutions of a problem share. `scored`: a scorer reads it as well."""
+    n = n_tokens(tree.prompt)
+    return Cost(0.0, n, n if scored else 0.0, n * n / 2)
+
+
 def cost_of(tree: Tree, nodes: Iterable[Node], n_tokens: Callable[[str], int], scored: bool) -> Cost:
-    """What these nodes of a tree have cost, the prompt included. `scored`: whether a scorer has read them."""
-    prompt = n_tokens(tree.prompt)
-    depth = {id(tree.root): prompt}
+    """What these nodes of a tree have cost beside the prompt. `scored`: whether a scorer has read them."""
+    depth = {id(tree.root): n_tokens(tree.prompt)}
 
     def before(node: Node) -> int:
         """Tokens up to the end of a node."""
@@ -49,7 +54,7 @@ def cost_of(tree: Tree, nodes: Iterable[Node], n_tokens: Callable[[str], int], s
         seen += (own + shown) * (before(node.parent) + (own + shown) / 2)
         if scored and not (node.terminal or "").startswith("dropped"):
             read += own + shown
-    return Cost(generated, prefilled + prompt, read + prompt if scored else 0.0, seen + prompt * prompt / 2)
+    return Cost(generated, prefilled, read, seen)
 
 
 def flops_per_token(config: Any) -> tuple[float, float, float]:

@@ -183,7 +183,7 @@ class StrategyArguments:
         default="chat", metadata={"help": "what the policy continues in a search, see generate_mcts.py"}
     )
     trajectories: int = field(default=16, metadata={"help": "best_of_n: solutions of a problem"})
-    runs: int = field(default=4, metadata={"help": "mcts: searches of a problem"})
+    runs: int = field(default=8, metadata={"help": "mcts: searches of a problem"})
     rollouts: int = field(default=8, metadata={"help": "mcts: rollouts of a search (official README: 8; paper: 12)"})
     candidates: int = field(default=8, metadata={"help": "mcts, beam: steps sampled at a node (official: 16 to 32)"})
     beam_size: int = field(default=8, metadata={"help": "beam: solutions that are followed"})
@@ -201,8 +201,10 @@ class StrategyArguments:
         needs = [strategy for strategy in self.strategy if strategy in ("beam", "mcts")]
         if needs and self.scorer is None:
             raise ValueError(f"--strategy {needs[0]} needs a --scorer, which says what steps are worth")
-        if self.scorer is not None and not self.strategy:
-            raise ValueError("--scorer is for --strategy (and --step_labels): say what is to be done with it")
+        for name, option in self.__dataclass_fields__.items():
+            if not self.strategy and name != "strategy" and getattr(self, name) != option.default:
+                also = " (or --step_labels)" if name == "scorer" else ""
+                raise ValueError(f"--{name} is for --strategy{also}: say what is to be done with it")
 
     def settings(self, strategy: Strategy) -> SearchArguments:
         """Of the trees of a strategy; the solutions of best_of_n are trees of one path."""

@@ -6,6 +6,7 @@ answer is backed up (official sft_eval_mcts.yaml), and rStar-Math's final rule o
 each run, the `top_k` best of these, then their majority (eval_maj.py).
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from data_prep.answers import AnswerChecker
 from data_prep.benchmarks import as_asked
-from data_prep.mcts.costs import Cost, cost_of, flops
+from data_prep.mcts.costs import Cost, cost_of, flops, prompt_cost
 from data_prep.mcts.inputs import Policy, trees_for
 from data_prep.mcts.running import FinishedTrees, Totals, grow
 from data_prep.mcts.scoring import StepScorer
@@ -76,51 +77,53 @@ def score_answers(trees: Sequence[Tree], scorer: StepScorer, steps: Steps, n_tok
 
 
 class Solution(NamedTuple):
-    """A solution and what it has cost; `answer` is None if it has none. `scores`: of its steps, if it was scored."""
+    """A solution and what it has cost beside the prompt; `answer` is None if it has none. `scores`: of its steps, if it
+    was scored. `prompt`: what the prompt has cost.
+    """
 
     answer: str | None
     right: bool
     scores: tuple[float, ...]
     cost: Cost
     text: str
-    n_tokens: int
+    prompt: Cost
 
 
-def solution(tree: Tree, node: Node | None, cost: Cost) -> Solution:
+def solution(tree: Tree, node: Node | None, cost: Cost, prompt: Cost) -> Solution:
     """The solution that ends at a node."""
     if node is None:
-        return Solution(None, False, (), cost, "", 0)
+        return Solution(None, False, (), cost, "", prompt)
     path = node.path()
     scores = tuple(step.prior_score for step in path if step.prior_score is not None)
     answer = node.extracted if node.terminal == ANSWER else None
-    n_tokens = sum(step.n_tokens for step in path)
-    return Solution(answer, node.verdict == "right", scores, cost, node.text(), n_tokens)
+    return Solution(answer, node.verdict == "right", scores, cost, node.text(), prompt)
 
 
 def samples_of(trees: Sequence[Tree], n_tokens: Callable[[str], int], scores: Scores) -> list[Solution]:
-    """The one solution of each tree of one path, with or without an answer. The prompt is paid for once."""
-    prompt = cost_of(trees[0], [], n_tokens, bool(scores))
+    """The one solution of each tree of one path, with or without an answer."""
     found = []
-    for i, tree in enumerate(trees):
+    for tree in trees:
         own = scores.get((tree.problem["problem_id"], tree.number), ())
         last = max(tree.root.subtree(), key=lambda node: node.depth)
         cost = cost_of(tree, tree.nodes(), n_tokens, bool(own))
-        read = max(0.0, cost.scored - prompt.scored)
-        if i:
-            cost = Cost(cost.generated, cost.prefilled - prompt.prefilled, read, cost.seen - prompt.seen)
-        found.append(solution(tree, last, cost)._replace(scores=own))
+        prompt = prompt_cost(tree, n_tokens, bool(scores))
+        found.append(solution(tree, last, cost, prompt)._replace(scores=own))
     return found
 
 
 def best_of_run(tree: Tree, n_tokens: Callable[[str], int], n_rollouts: int | None = None) -> Solution:
-    """The answer of the highest score that a search has come to, after its first `n_rollouts`, with what these cost."""
+    """The answer of the highest score that a search has come to, with what it cost; `n_rollouts`: after its first ones,
+    if not after all.
+    """
     ended = set(tree.ended_at[:n_rollouts])
     nodes = {node.number: node for node in tree.nodes()}
-    expanded = {id(above) for number in ended for above in [tree.root, *nodes[number].path()]}
-    made = [node for node in nodes.values() if node.parent is not None and id(node.parent) in expanded]
+    made = list(nodes.values())
+    if n_rollouts is not None:
+        expanded = {id(above) for number in ended for above in [tree.root, *nodes[number].path()]}
+        made = [node for node in made if id(node.parent) in expanded]
     answers = [nodes[number] for number in ended if nodes[number].terminal == ANSWER]
     best = max(answers, key=lambda node: (node.prior_score or 0.0, -node.number), default=None)
-    return solution(tree, best, cost_of(tree, made, n_tokens, True))
+    return solution(tree, best, cost_of(tree, made, n_tokens, True), prompt_cost(tree, n_tokens, True))
 
 
 def chosen(solutions: Sequence[Solution], rule: Rule, top_k: int = 4) -> float:
@@ -180,15 +183,20 @@ def arms(
                 continue
             groups = [blocks(solutions, n) for solutions in by_problem]
             right = [sum(chosen(group, rule, top_k) for group in own) / len(own) for own in groups]
-            # Every group pays for the prompt, which stands in the cost of the first solution.
-            costs = [sum((paid_for(s.cost, rule) for s in own[0]), Cost()) for own in groups]
+            costs = [mean_cost([paid_for(group, rule) for group in own]) for own in groups]
             found.append(Arm(strategy, rule, n, right, costs, min(len(own) for own in groups)))
     return found
 
 
-def paid_for(cost: Cost, rule: Rule) -> Cost:
-    """The cost without the scorer's part if the rule does not need it."""
+def paid_for(group: Sequence[Solution], rule: str) -> Cost:
+    """What a choice among solutions costs: the prompt once, the scorer if the rule needs it."""
+    cost = sum((solution.cost for solution in group), group[0].prompt)
     return cost._replace(scored=0.0) if rule in NO_SCORER else cost
+
+
+def mean_cost(costs: Sequence[Cost]) -> Cost:
+    total = sum(costs, Cost())
+    return Cost(*(value / len(costs) for value in total))
 
 
 def powers_of_two(n: int) -> list[int]:
@@ -218,33 +226,31 @@ def arms_of(
     return found
 
 
-def mean_cost(arm: Arm) -> Cost:
-    total = sum(arm.costs, Cost())
-    return Cost(*(value / len(arm.costs) for value in total))
-
-
 def at_equal_cost(
     arm: Arm, by_problem: Sequence[Sequence[Solution]], rule: Rule, price: Callable[[Cost], float]
-) -> dict[str, Any] | None:
+) -> dict[str, Any]:
     """An arm against a rule over so many independent solutions that they cost at least as much: never less.
 
     `by_problem`: all solutions of each problem, in order; `price` of a cost, as FLOPs. The mean price counts. Returns
-    N, both means and the paired difference with its 95 % interval over problems; None if all of them cost less.
+    N, both means and the paired difference with its 95 % interval over problems; if all of them cost less, N is None
+    and `n_needed` how many it would take, about.
     """
     asked = sum(map(price, arm.costs))
-    paid = [0.0]
-    for i in range(min(map(len, by_problem))):
-        paid.append(paid[-1] + sum(price(paid_for(own[i].cost, rule)) for own in by_problem))
-        if paid[-1] >= asked:
-            break
-    else:
-        return None
-    n = len(paid) - 1
+    most = min(map(len, by_problem))
+
+    def paid(n: int) -> float:
+        return sum(price(paid_for(own[:n], rule)) for own in by_problem)
+
+    if paid(most) < asked:
+        each = (paid(most) - paid(1)) / max(1, most - 1) or paid(1)
+        needed = most + math.ceil((asked - paid(most)) / each)
+        return {"against": rule, "n": None, "n_needed": needed, "price_ratio": paid(most) / asked}
+    n = next(n for n in range(1, most + 1) if paid(n) >= asked)
     right = [chosen(own[:n], rule) for own in by_problem]
     difference = paired_difference(arm.right, right)
     return {
         "against": rule, "n": n, "mean": sum(arm.right) / len(arm.right), "mean_against": sum(right) / len(right),
-        "price_ratio": paid[-1] / asked, "difference": difference.mean, "low": difference.low, "high": difference.high,
+        "price_ratio": paid(n) / asked, "difference": difference.mean, "low": difference.low, "high": difference.high,
         "method": difference.method,
     }  # fmt: skip
 
@@ -255,12 +261,12 @@ def report(
     """A line per arm: mean with its interval over problems, its cost, and the comparison at equal cost for searches.
 
     `by_problem`: the solutions of best_of_n, empty if it was not asked for. `policy`, `scorer`: configs, None if they
-    are not known (behind servers): then there are no FLOPs, and generated tokens are the price. `wall`: seconds by
-    strategy.
+    are not known (behind servers): then there are no FLOPs, and generated tokens are the price. `wall`: seconds of this
+    start by strategy.
     """
     lines = []
     for arm in found:
-        cost = mean_cost(arm)
+        cost = mean_cost(arm.costs)
         price: Callable[[Cost], float] = lambda c: c.generated  # noqa: E731
         n_flops = None
         if policy is not None and (scorer is not None or not cost.scored):
@@ -274,8 +280,7 @@ def report(
         }  # fmt: skip
         if arm.strategy in ("beam", "mcts") and by_problem:
             rules: tuple[Rule, ...] = ("best by last score", "majority")
-            compared = [at_equal_cost(arm, by_problem, rule, price) for rule in rules]
-            line["at_equal_cost"] = [one for one in compared if one]
+            line["at_equal_cost"] = [at_equal_cost(arm, by_problem, rule, price) for rule in rules]
             line["priced_by"] = "flops" if n_flops is not None else "generated tokens"
         lines.append(line)
     return lines
@@ -327,16 +332,17 @@ def answers_of(
     args: StrategyArguments, policy: Policy, problems: Mapping[str, Sequence[dict[str, Any]]], scorer: Any,
     checker: AnswerChecker, sandbox: Sandbox | None, folder: Path, depend_on: Mapping[str, Any], instruction: str,
     seed: int, model: str,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, float]]:  # fmt: skip
-    """All strategies on all benchmarks: rows of solutions, lines of the report, seconds of this start by strategy."""
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, str]]:  # fmt: skip
+    """All strategies on all benchmarks: rows of solutions, lines of the report, the first prompt of each benchmark."""
     rows: list[dict[str, Any]] = []
     lines: list[dict[str, Any]] = []
-    seconds: dict[str, float] = dict.fromkeys(args.strategy, 0.0)
+    prompts: dict[str, str] = {}
     engine_model = getattr(policy.engine, "model", None)
     configs = (getattr(engine_model, "config", None), scorer.body.config if hasattr(scorer, "body") else None)
     for name, own in problems.items():
         found: list[Arm] = []
         samples: list[list[Solution]] = []
+        seconds: dict[str, float] = {}
         for strategy in dict.fromkeys(args.strategy):
             trees, wall = grow_strategy(args, strategy, policy, own, scorer, checker, sandbox, folder / name,
                                         depend_on, instruction, seed)  # fmt: skip
@@ -345,30 +351,31 @@ def answers_of(
             if scorer is not None and strategy == "best_of_n":
                 flat = [tree for some in trees for tree in some]
                 scores = score_answers(flat, scorer, args.steps, policy.n_tokens)
-            seconds[strategy] += wall + time.monotonic() - begin
+            seconds[strategy] = wall + time.monotonic() - begin
+            prompts[name] = trees[0][0].prompt
             if strategy == "best_of_n":
                 samples = [samples_of(some, policy.n_tokens, scores) for some in trees]
             found += arms_of(args, strategy, trees, policy.n_tokens, scores)
             for problem, some in zip(own, trees, strict=True):
-                rows += [row for tree in some for row in trajectory_rows(strategy, problem, tree, model, name, scores)]
+                where = {"benchmark": name, "model": model, "prompt_format": args.prompt}
+                rows += [row for tree in some for row in trajectory_rows(strategy, problem, tree, scores, where)]
         lines += [{"benchmark": name, **line} for line in report(found, samples, *configs, seconds)]
-    return rows, lines, seconds
+    return rows, lines, prompts
 
 
 def trajectory_rows(
-    strategy: Strategy, problem: Mapping[str, Any], tree: Tree, model: str, benchmark: str, scores: Scores
+    strategy: Strategy, problem: Mapping[str, Any], tree: Tree, scores: Scores, where: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
-    """A response row for each answer of a tree, or for its longest path if it has none."""
+    """A response row for each answer of a tree, or for its longest path if it has none. `where`: further columns."""
     nodes = tree.answers() or [max(tree.root.subtree(), key=lambda node: node.depth)]
     for i, node in enumerate(nodes):
         path = node.path()
         yield {
-            "problem_id": problem["problem_id"], "sample": tree.number * 2**20 + i, "model": model,
-            "prompt_format": tree.prompt[:40], "response": node.text(),
-            "finish_reason": "stop" if node.terminal == ANSWER else "length",
+            "problem_id": problem["problem_id"], "sample": tree.number * 2**20 + i, "response": node.text(),
+            "finish_reason": "length" if node.terminal in ("too long", "depth") else "stop",
             "n_tokens": sum(step.n_tokens for step in path), "extracted": node.extracted, "verdict": node.verdict,
             "seed": tree.seed, "rule": "box" if node.extracted is not None else None, "problem": problem["problem"],
-            "answer": problem["answer"], "benchmark": benchmark, "decoding": strategy, "group": "all",
+            "answer": problem["answer"], **where, "decoding": strategy, "group": "all",
             "run": tree.number, "end": node.terminal or "", "reached": node.number in tree.ended_at,
             "scores": list(scores.get((problem["problem_id"], tree.number), ())) if strategy == "best_of_n" else
                       [step.prior_score for step in path if step.prior_score is not None],
@@ -394,6 +401,12 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
         )
     for line in lines:
         for one in line.get("at_equal_cost", []):
+            if one["n"] is None:
+                shown.append(
+                    f"{line['strategy']} ({line['rule']}, N = {line['n']}) against {one['against']}: not compared, all "
+                    f"solutions cost {one['price_ratio']:.2f} times as much; it would take about {one['n_needed']:,}"
+                )
+                continue
             shown.append(
                 f"{line['strategy']} ({line['rule']}, N = {line['n']}) against {one['against']} of {one['n']} "
                 f"solutions that cost {one['price_ratio']:.2f} times as much ({line['priced_by']}): "
@@ -411,6 +424,11 @@ def plot(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     style: Any = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
                   "figure.constrained_layout.use": True}  # fmt: skip
+    priced = all(line["cost"]["flops"] for line in lines)  # one unit for all
+
+    def price_of(line: Mapping[str, Any]) -> float:
+        return line["cost"]["flops" if priced else "generated"]
+
     curves: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for line in lines:
         curves.setdefault((line["strategy"], line["rule"].partition(",")[0]), []).append(line)
@@ -434,7 +452,6 @@ def plot(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
             fewer = [line for line in found if line not in own] + own[:1]
             less = sorted((price_of(line), 100 * line["mean"]) for line in fewer)  # rollouts of one run
             by_cost.plot([x for x, _ in less], [y for _, y in less], ":", color=look["color"])
-        priced = all(line["cost"]["flops"] for line in lines)
         by_n.set(xlabel="solutions (mcts: runs)", ylabel="right, %", ylim=(0, None))
         by_n.set_xscale("log", base=2)
         by_n.xaxis.set_major_formatter("{x:.0f}")
@@ -442,7 +459,3 @@ def plot(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
         by_cost.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
         figure.savefig(path, dpi=150)
         plt.close(figure)
-
-
-def price_of(line: Mapping[str, Any]) -> float:
-    return line["cost"]["flops"] or line["cost"]["generated"]

@@ -103,7 +103,8 @@ def read_problems(path: str, encoder: Encoder, rules: Rules, counts: Counter[str
             "recipes/generate_mcts.py has written (with trees/ and runs/ in it)"
         )
     else:
-        for problem_id, pairs in groupby(read_pairs(path), key=lambda pair: pair["problem_id"]):
+        same = lambda pair: (pair["problem_id"], pair.get("problem"), pair["prompt"])  # noqa: E731
+        for (problem_id, _, _), pairs in groupby(read_pairs(path), key=same):
             if wanted(problem_id):
                 yield of_pairs(problem_id, list(pairs), encoder, counts)
 
@@ -248,6 +249,7 @@ def row_of(problem: Problem, items: Sequence[Item], counts: Counter[str]) -> dic
             if "chosen" in columns:
                 row["group"].append(group)
     counts["rows"] += 1
+    counts["tokens of the longest row"] = max(counts["tokens of the longest row"], len(row["ids"]))
     counts["tokens"] += len(row["ids"])
     counts["tokens path by path"] += sum(len(path) for path in leaf_paths(row))
     return row
@@ -278,11 +280,13 @@ class PpmRows:
 
     def summary(self) -> str:
         c = self.counts
-        left_out = [f"{n:,} {what}" for what, n in c.items() if ("left out" in what or "without" in what) and n]
+        left_out = [f"{n:,} {what}" for what, n in c.items() if ("left out" in what or "trees without" in what) and n]
         ratio = c["tokens path by path"] / max(1, c["tokens"])
+        learnt = [f"{c['pairs']:,} pairs in {c['groups']:,} groups"] * bool(c["pairs"])
+        learnt += [f"{c['values']:,} values and outcomes"] * bool(c["values"])
         return (
-            f"{c['problems']:,} problems, {c['pairs']:,} pairs in {c['groups']:,} groups, {c['values']:,} values; "
-            f"{c['rows']:,} trees of {c['tokens']:,} tokens ({ratio:.1f} times as many path by path)"
+            f"{c['problems']:,} problems, {', '.join(learnt)}; {c['rows']:,} trees of {c['tokens']:,} tokens "
+            f"({c['tokens of the longest row']:,} the longest; {ratio:.1f} times as many path by path)"
             + (f"; {'; '.join(left_out)}" if left_out else "")
         )
 
@@ -304,10 +308,10 @@ def ppm_rows(paths: Sequence[str], tokenizer: Any, step_format: StepFormat, rule
     dataset = Dataset.from_file(str(folder / "rows.arrow"))
     if len(dataset) == 0:
         told = ", ".join(f"{n:,} {what}" for what, n in counts.items() if n) or "nothing"
-        raise ValueError(
-            f"{', '.join(paths)}: nothing to learn from ({told}): pairs need problems with right and wrong answers, "
-            "so search harder or other problems"
-        )
+        advice = "raise --max_length" if counts["targets left out: longer than max_length"] else (
+            "pairs need problems with right and wrong answers, so search harder or other problems"
+        )  # fmt: skip
+        raise ValueError(f"{', '.join(paths)}: nothing to learn from ({told}): {advice}")
     return PpmRows(dataset, read_trained_on(folder), counts, content, found)
 
 

@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from data_prep.mcts.steps import MARKERS, segments
+from data_prep.responses import whole_characters
 
 KEY = "step_scores"  # of config.json
+PROBE = "Wait, 3/4 of the 12.5 apples\n# that Ann has are \\boxed{9.375}.\nprint(apples - 3)\n\n"
 Objective = Literal["pairs", "outcome", "q", "labels"]  # labels of steps: models of others, see rl/ppm/public.py
 
 
@@ -21,7 +23,8 @@ class StepFormat:
     2 p - 1 = tanh(logit / 2). `separator`: text between two steps. `strip`: white space around a step is left out.
 
     `bounded_in_training`: the loss sees the score (paper), not the logit (official code: tanh(logit / 5) only at
-    inference). `objective`: what the model was trained on. `markers`: ids of the step markers that are single tokens.
+    inference). `objective`: what the model was trained on. `markers`: ids of the step markers that are single tokens;
+    `probe`: those of `PROBE`, by which another tokenizer is known.
     """
 
     prompt: str
@@ -32,6 +35,7 @@ class StepFormat:
     bounded_in_training: bool = False
     objective: Objective = "pairs"
     markers: Mapping[str, int] = field(default_factory=dict)
+    probe: tuple[int, ...] = ()
 
     def describe(self) -> str:
         """What a score is, in a few words."""
@@ -47,6 +51,11 @@ class StepFormat:
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "StepFormat":
+        """From what `as_dict` has become in JSON. Raises TypeError for other names."""
+        return cls(**{**found, "probe": tuple(found.get("probe", ()))})
+
 
 def markers_of(tokenizer: Any) -> dict[str, int]:
     """The step markers that the tokenizer knows as single tokens, with their ids."""
@@ -54,8 +63,10 @@ def markers_of(tokenizer: Any) -> dict[str, int]:
     return {marker: tokens[0] for marker, tokens in ids.items() if len(tokens) == 1}
 
 
-def check_markers(name: str, tokenizer: Any, step_format: StepFormat) -> None:
-    """Raises ValueError if the tokenizer reads a marker otherwise than the model was trained with."""
+def check_tokenizer(name: str, tokenizer: Any, step_format: StepFormat) -> None:
+    """Raises ValueError if the tokenizer reads a marker or the probe otherwise than the model was trained with."""
+    if step_format.probe and list(step_format.probe) != tokenizer(PROBE, add_special_tokens=False)["input_ids"]:
+        raise ValueError(f"{name}: this is not the tokenizer that was saved with the model: it reads a text otherwise")
     for marker, token in step_format.markers.items():
         found = tokenizer(marker, add_special_tokens=False)["input_ids"]
         if found != [token]:
@@ -74,7 +85,7 @@ class Encoder:
         self.separator = self.ids(step_format.separator)
 
     def ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+        return self.tokenizer(whole_characters(text), add_special_tokens=False)["input_ids"] if text else []
 
     def prompt(self, problem: str) -> list[int]:
         return self.ids(self.format.prompt.replace("{problem}", problem))

@@ -20,7 +20,7 @@ from transformers import (
 from transformers.utils import logging
 
 from data_prep.mcts.prompts import RSTAR
-from rl.ppm.format import KEY, Objective, StepFormat, check_markers, markers_of
+from rl.ppm.format import KEY, PROBE, Objective, StepFormat, check_tokenizer, markers_of
 
 ALMOST_ZERO = 1e-30  # transformers takes 0 for "not given"
 NO_DROPOUT = ("classifier_dropout", "hidden_dropout", "attention_dropout", "embd_pdrop", "resid_pdrop")
@@ -51,7 +51,12 @@ def step_format_for(
         objective, (5.0, False) if bound == "tanh/5" else (1.0, True)
     )
     return StepFormat(
-        text, scale=scale, bounded_in_training=bounded, objective=objective, markers=markers_of(tokenizer)
+        text,
+        scale=scale,
+        bounded_in_training=bounded,
+        objective=objective,
+        markers=markers_of(tokenizer),
+        probe=tuple(tokenizer(PROBE, add_special_tokens=False)["input_ids"]),
     )
 
 
@@ -93,9 +98,9 @@ def load_ppm(folder: str, dtype: str = "auto") -> tuple[PreTrainedModel, PreTrai
             f"{folder}: no process preference model: its config.json has no {KEY!r}. Give the folder that "
             "recipes/train_ppm.py has written, or a public process reward model (see docs/ppm.md)"
         )
-    step_format = StepFormat(**found)
+    step_format = StepFormat.from_dict(found)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    check_markers(folder, tokenizer, step_format)
+    check_tokenizer(folder, tokenizer, step_format)
     return _load(folder, config, dtype=dtype, attn_implementation="tree"), tokenizer, step_format
 
 

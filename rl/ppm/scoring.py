@@ -90,7 +90,7 @@ class Scorer:
         n_tokens = 0
         for problem, path in zip(problems, paths, strict=True):
             batch.append((problem, path))
-            n_tokens += (len(problem.encode()) + sum(len(step.encode()) for step in path)) // 3  # at most, about
+            n_tokens += (len(problem) + sum(map(len, path))) // 3  # about
             if n_tokens >= self.batch_tokens:
                 scores += self.score_batch(batch)
                 batch, n_tokens = [], 0

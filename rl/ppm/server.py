@@ -4,8 +4,9 @@
     python recipes/generate_mcts.py --scorer http://localhost:8010 ...
 
 `POST /score` takes {"problems": [...], "paths": [[...], ...]}, a problem and the steps of a solution each, and answers
-{"scores": [[...], ...]}. `GET /health` answers {"model", "hash", "format"}: which model it is and how it is read. A bad
-request is answered with 400 and a scorer that fails with 500, both with {"error": one line}.
+{"scores": [[...], ...]}. `GET /health` answers {"model", "hash", "format"}: which model it is and how it is read;
+`GET /trained_on` {"problem_ids"}: the problems that it has seen. A bad request is answered with 400 and a scorer that
+fails with 500, both with {"error": one line}.
 
 The model scores one batch at a time; requests that arrive meanwhile are its next one. There is no access control: the
 server is bound to this machine unless `--host` says otherwise.
@@ -17,14 +18,16 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import httpx2
 
+from data_prep.artefacts import read_trained_on
 from data_prep.mcts.scoring import StepScorer
 from data_prep.servers import ServerError
 from rl.ppm.format import StepFormat
@@ -89,13 +92,18 @@ def answer(scorer: StepScorer, batch: Sequence[Asked]) -> None:
 
 
 class ScoringServer(ThreadingHTTPServer):
-    """Serves a scorer. `health` is what `GET /health` answers. Port 0 takes a free one, see `url`."""
+    """Serves a scorer. `health` is what `GET /health` answers, `trained_on` the problems that the model has seen.
+    Port 0 takes a free one, see `url`.
+    """
 
     daemon_threads = True
 
-    def __init__(self, scorer: StepScorer, health: dict[str, Any], host: str = "127.0.0.1", port: int = 8010):
+    def __init__(
+        self, scorer: StepScorer, health: dict[str, Any], host: str = "127.0.0.1", port: int = 8010,
+        trained_on: Iterable[str] = (),
+    ):  # fmt: skip
         super().__init__((host, port), Handler)
-        self.scorer, self.health = scorer, health
+        self.scorer, self.health, self.trained_on = scorer, health, sorted(trained_on)
         self.url = f"http://{host}:{self.server_address[1]}"
         self.waiting: SimpleQueue[Asked] = SimpleQueue()
         threading.Thread(target=self.score_waiting, name="scorer", daemon=True).start()
@@ -116,6 +124,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/health":
             self.reply(200, self.server.health)
+        elif self.path == "/trained_on":
+            self.reply(200, {"problem_ids": self.server.trained_on})
         else:
             self.reply(404, {"error": f"there is no {self.path}: GET /health or POST /score"})
 
@@ -178,9 +188,13 @@ class RemoteScorer:
         health = self.ask(lambda: self.client.get(f"{self.url}/health"), retries=0)
         try:
             self.name, self.hash = str(health["model"]), str(health["hash"])
-            self.format = StepFormat(**health["format"])
+            self.format = StepFormat.from_dict(health["format"])
         except (KeyError, TypeError) as error:
             raise ServerError(f"{self.url}: no scoring server (python -m rl.ppm.server) of this version") from error
+
+    def trained_on(self) -> set[str]:
+        """Ids of the problems that the server's model was trained on, empty if it has no record. Raises ServerError."""
+        return set(self.ask(lambda: self.client.get(f"{self.url}/trained_on"), self.retries).get("problem_ids", ()))
 
     def score(self, problems: Sequence[str], paths: Sequence[Sequence[str]]) -> list[list[float]]:
         """See `StepScorer`. Raises ServerError."""
@@ -217,6 +231,7 @@ class RemoteScorer:
                     return self.read(response)
                 lost = f"answered {response.status_code}"
             if attempt < retries:
+                print(f"{self.url}: {lost}; asking again", file=sys.stderr, flush=True)
                 time.sleep(self.backoff * 2**attempt)
         again = f", {retries + 1} times" if retries else ""
         raise ServerError(f"{self.url}: no answer from a scoring server{again}: {lost}")
@@ -248,9 +263,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         scorer: Any = open_scorer(options.model, dtype=options.dtype)
         health = {"model": scorer.name, "hash": scorer.hash, "format": scorer.format.as_dict()}
-        server = ScoringServer(scorer, health, options.host, options.port)
+        trained_on = read_trained_on(options.model) if Path(options.model).is_dir() else ()
+        server = ScoringServer(scorer, health, options.host, options.port, trained_on)
     except (ValueError, OSError, OverflowError) as error:
-        sys.exit(f"error: {one_line(error)}")
+        sys.exit(f"error: {options.host}:{options.port}, {options.model}: {one_line(error)}")
     if options.host not in LOCAL:
         print(f"note: whoever reaches port {server.server_address[1]} of this machine can use this server")
     print(f"serving {options.model} at {server.url}: {scorer.format.describe()}", flush=True)

@@ -226,7 +226,7 @@ def equal_cost(
         if question == "ppm_against_majority":  # the very solutions that both choose from, and no mean over groups
             arm = arm._replace(right=[chosen(own[:n], "best by last score") for own in samples])
         compared = at_equal_cost(arm, samples, rule, price)  # type: ignore[arg-type]
-        if compared is not None:
+        if compared["n"] is not None:
             other = [chosen(own[: compared["n"]], rule) for own in samples]  # type: ignore[arg-type]
             found[question] = {"a": arm.right, "b": other, "n": compared["n"], "price_ratio": compared["price_ratio"]}
     return found

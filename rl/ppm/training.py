@@ -277,14 +277,17 @@ def make_trainer(
 
 
 def finish(
-    trainer: PpmTrainer, result: Any, rows: PpmRows, config: Mapping[str, Any], started: str
+    trainer: PpmTrainer, result: Any, rows: PpmRows, config: Mapping[str, Any], started: str, first_step: int = 0
 ) -> dict[str, float]:
     """Measures, saves and signs the model folder; returns the metrics, which stand in all_results.json too.
 
-    The manifest is written last, beside the ids of all problems that the weights have seen.
+    The manifest is written last, beside the ids of all problems that the weights have seen. `first_step`: where this
+    process went on from; the training loss and time are those since then.
     """
     folder = Path(str(trainer.args.output_dir))
     metrics = dict(result.metrics)
+    if first_step:
+        metrics["resumed_at_step"] = first_step
     metrics |= {f"data_{name.replace(' ', '_')}": n for name, n in rows.counts.items()}
     if trainer.eval_dataset is not None:
         metrics |= trainer.evaluate()
@@ -339,7 +342,7 @@ in `config.json` says what it reads.
 ```python
 from rl.ppm.scoring import open_scorer
 
-scores = open_scorer("{name}").score(["What is 2 + 3?"], [["<code>\\n# Add\\nx = 2 + 3\\n<end_of_step>"]])
+scores = open_scorer("PATH/TO/{name}").score(["What is 2 + 3?"], [["<code>\\n# Add\\nx = 2 + 3\\n<end_of_step>"]])
 ```
 
 | on held-out problems | |

@@ -157,10 +157,12 @@ def test_rstars_own_pairs_train(run: Run, tmp_path: Path) -> None:
         (["--per_device_eval_batch_size", 4], "--per_device_eval_batch_size 4: a tree is a batch by itself"),
         (["--max_length", 20], "nothing to learn from"),
         (["--eval_share", 1.5], "--eval_share 1.5: a share"),
+        (["--eval_data", "SAME"], "problems are in --data too"),
         (["--data", "nowhere/mcts"], "nowhere/mcts': no such path here"),
     ],
 )
 def test_bad_input_gets_one_line(
     run: Run, tiny_model: Path, trees: Path, tmp_path: Path, more: list[object], message: str
 ) -> None:
+    more = [trees if option == "SAME" else option for option in more]
     assert message in one_error_line(run(*arguments(tiny_model, trees, tmp_path / "out", *more), check=False))

@@ -3,7 +3,7 @@
 import pytest
 from transformers import Qwen2Config, Qwen3Config
 
-from data_prep.mcts.costs import Cost, cost_of, flops, flops_per_token
+from data_prep.mcts.costs import Cost, cost_of, flops, flops_per_token, prompt_cost
 from data_prep.mcts.tree import ANSWER, Tree
 
 
@@ -25,12 +25,14 @@ def small() -> Tree:
 def test_tokens_of_a_tree_by_hand() -> None:
     tree = small()
     cost = cost_of(tree, tree.nodes(), words, scored=True)
-    assert (cost.generated, cost.prefilled, cost.scored) == (5 + 7 + 3, 4 + 2, 4 + 5 + 2 + 3)
-    # Each token sees those before it: 4 of the prompt, 4 + half of 7, 4 + half of 7 (dropped), 11 + half of 3.
-    assert cost.seen == 4 * 4 / 2 + 7 * (4 + 3.5) + 7 * (4 + 3.5) + 3 * (11 + 1.5)
+    assert (cost.generated, cost.prefilled, cost.scored) == (5 + 7 + 3, 2, 5 + 2 + 3)
+    # Each token sees those before it: 4 + half of 7, 4 + half of 7 (dropped), 11 + half of 3.
+    assert cost.seen == 7 * (4 + 3.5) + 7 * (4 + 3.5) + 3 * (11 + 1.5)
     unscored = cost_of(tree, tree.nodes(), words, scored=False)
     assert unscored == cost._replace(scored=0.0)
-    assert cost_of(tree, [], words, scored=True) == Cost(0, 4, 4, 8)
+    assert cost_of(tree, [], words, scored=True) == Cost()
+    assert prompt_cost(tree, words, scored=True) == Cost(0, 4, 4, 8)
+    assert prompt_cost(tree, words, scored=False) == Cost(0, 4, 0, 8)
 
 
 def config(**values: int) -> Qwen2Config:

@@ -95,7 +95,7 @@ def n_words(text: str) -> int:
 
 
 def made(answer: str | None, right: bool, *scores: float, cost: float = 1.0) -> Solution:
-    return Solution(answer, right, scores, Cost(generated=cost), "", 0)
+    return Solution(answer, right, scores, Cost(generated=cost), "", Cost(prefilled=3.0))
 
 
 def test_rules_by_hand() -> None:
@@ -134,7 +134,7 @@ def test_a_curve_is_a_mean_over_groups_and_pays_for_what_it_uses() -> None:
     assert found["best by last score", 2].right == [0.5]
     assert found["best by last score", 4].right == [0.0]
     assert found["majority", 4].right == [1.0]
-    assert found["majority", 2].costs == [Cost(generated=2.0)]
+    assert found["majority", 2].costs == [Cost(generated=2.0, prefilled=3.0)]  # the prompt once a group
     assert found["majority", 2].n_draws == 2
 
 
@@ -211,7 +211,9 @@ def test_a_beam_follows_the_best_steps(checker: AnswerChecker, tmp_path: Path) -
             others = [n for n in tree.root.subtree() if n.depth == depth and n.children is None and n.terminal is None]
             assert len(at) <= 2
             assert all(a.prior_score >= o.prior_score for a in at for o in others)  # type: ignore[operator]
-        assert best_of_run(tree, n_words).answer is not None
+        best = best_of_run(tree, n_words)
+        assert best.answer is not None
+        assert best.cost.generated == tree.n_tokens()  # what was left behind on the way is paid for
 
 
 def test_fewer_rollouts_cost_less_and_see_less(checker: AnswerChecker, tmp_path: Path) -> None:
@@ -227,12 +229,12 @@ def test_equal_cost_never_gives_the_search_more() -> None:
     samples = [[made(str(i % 3), i % 3 == 1, 0.1 * i, cost=2.0) for i in range(9)] for _ in range(4)]
     arm = Arm("mcts", "best by last score", 1, [1.0, 0.0, 1.0, 1.0], [Cost(generated=c) for c in (5, 7, 9, 8)])
     found = at_equal_cost(arm, samples, "best by last score", lambda cost: cost.generated)
-    assert found is not None
     assert found["n"] == 4  # 4 x 4 x 2 = 32 >= 29
     assert found["price_ratio"] == pytest.approx(32 / 29)
     assert found["mean_against"] == 0.0  # the fourth has the highest score and answers 0
     assert (found["difference"], found["low"] < 0.75 < found["high"]) == (0.75, True)
-    assert at_equal_cost(arm, [own[:3] for own in samples], "majority", lambda cost: cost.generated) is None
+    too_few = at_equal_cost(arm, [own[:3] for own in samples], "majority", lambda cost: cost.generated)
+    assert (too_few["n"], too_few["n_needed"], too_few["price_ratio"]) == (None, 4, pytest.approx(24 / 29))
 
 
 def test_a_report_has_all_arms_and_shows_them(checker: AnswerChecker, tmp_path: Path) -> None:
@@ -249,7 +251,7 @@ def test_a_report_has_all_arms_and_shows_them(checker: AnswerChecker, tmp_path: 
                 row
                 for own in trees
                 for tree in own
-                for row in trajectory_rows("best_of_n", tree.problem, tree, "m", "b", scores)
+                for row in trajectory_rows("best_of_n", tree.problem, tree, scores, {"benchmark": "b"})
             ]
             assert len(rows) == 80
             assert all(row["scores"] for row in rows if row["extracted"] is not None)

@@ -6,19 +6,20 @@ from typing import Any
 import pytest
 import torch
 
-from rl.ppm.format import StepFormat, markers_of
+from rl.ppm.format import PROBE, Objective, StepFormat, markers_of
 from rl.ppm.model import new_ppm
 
 SHIPPED = str(Path(__file__).parents[3] / "data_prep" / "small_world" / "checkpoints" / "code")
 PROMPT = "<|im_start|>user\n{problem}<|im_end|>\n<|im_start|>assistant\n"
 
 
-def ppm_of(objective: str = "pairs", **options: Any) -> tuple[Any, Any, StepFormat]:
+def ppm_of(objective: Objective = "pairs", **options: Any) -> tuple[Any, Any, StepFormat]:
     """Model, tokenizer and format; float32, begun from the shipped policy."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
-    step_format = StepFormat(PROMPT, objective=objective, markers=markers_of(tokenizer), **options)  # type: ignore[arg-type]
+    probe = tuple(tokenizer(PROBE, add_special_tokens=False)["input_ids"])
+    step_format = StepFormat(PROMPT, objective=objective, markers=markers_of(tokenizer), probe=probe, **options)
     model = new_ppm(SHIPPED, step_format, len(tokenizer), "float32", "tree")
     with torch.no_grad():
         model.score.weight.normal_(0, 0.05, generator=torch.Generator().manual_seed(1))

@@ -145,6 +145,14 @@ def test_what_cannot_be_used_is_counted(ppm: Any, tmp_path: Path) -> None:
         assert what in rows.summary()
 
 
+def test_another_problem_under_the_same_id_has_a_tree_of_its_own(ppm: Any, tmp_path: Path) -> None:
+    _, tokenizer, step_format = ppm
+    pairs = list(pair_rows(make_tree(), "paper"))[:2]
+    pairs[1] = {**pairs[1], "problem": "What is 9 + 9?"}
+    rows = ppm_rows([write_pairs(tmp_path / "p", pairs)], tokenizer, step_format, RULES).dataset.to_list()
+    assert ["What is 9 + 9?" in texts_of(row, tokenizer)[0] for row in rows] == [False, True]
+
+
 def test_trees_without_pairs_are_named(ppm: Any, tmp_path: Path) -> None:
     _, tokenizer, step_format = ppm
     tree = make_tree()

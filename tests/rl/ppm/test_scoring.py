@@ -1,5 +1,7 @@
 """Scores of paths: one forward for all steps, cached prefixes, the same as a plain forward of each path's text."""
 
+import json
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -84,6 +86,11 @@ def test_a_step_without_text_is_worth_what_came_before(ppm: Any) -> None:
     assert scores[2] == pytest.approx(plain(ppm, "A problem", [STEPS[0], STEPS[1]])[1], abs=1e-5)
 
 
+def test_half_a_character_is_read(ppm: Any) -> None:
+    (scores,) = scorer_of(ppm).score(["A problem \ud800"], [[STEPS[0], "\ud800 x"]])
+    assert all(-1 < score < 1 for score in scores)
+
+
 def test_no_paths_have_no_scores(ppm: Any) -> None:
     assert scorer_of(ppm).score([], []) == []
     assert scorer_of(ppm).score(["A problem"], [[]]) == [[]]
@@ -127,6 +134,14 @@ def test_a_model_with_another_tokenizer_or_without_format_is_refused(ppm: Any, t
     other.save_pretrained(tmp_path / "a")
     (tmp_path / "a" / "tokenizer.json").write_text(backend)
     with pytest.raises(ValueError, match="its tokenizer reads the marker <end_of_step> as"):
+        load_ppm(str(tmp_path / "a"))
+    # Markers as they were, another text otherwise.
+    vocabulary = json.loads((Path(SHIPPED) / "tokenizer.json").read_text())
+    merges = vocabulary["model"].get("merges")
+    assert merges, "a tokenizer that merges"
+    vocabulary["model"]["merges"] = merges[: len(merges) // 2]
+    (tmp_path / "a" / "tokenizer.json").write_text(json.dumps(vocabulary))
+    with pytest.raises(ValueError, match="this is not the tokenizer that was saved with the model"):
         load_ppm(str(tmp_path / "a"))
     with pytest.raises(ValueError, match=r"no process preference model: its config\.json has no 'step_scores'"):
         load_ppm(SHIPPED)

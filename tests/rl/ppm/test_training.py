@@ -58,7 +58,7 @@ def test_a_row_for_flex_attention_is_filled_up_and_has_the_same_loss(rows: Any) 
     batch = TreeBatches("pairs", "tree", "flex_attention")(rows[:2])
     assert batch["input_ids"].shape == (1, 1024)
     losses = []
-    with torch.no_grad():
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
         losses.append(ppm_loss(logits_of(model, expected), expected, step_format))
         model.set_attn_implementation("flex_attention")
         losses.append(ppm_loss(logits_of(model.eval(), batch), batch, step_format))
@@ -66,9 +66,10 @@ def test_a_row_for_flex_attention_is_filled_up_and_has_the_same_loss(rows: Any) 
 
 
 def test_losses_by_hand(rows: Any) -> None:
-    for objective, bounded in (("pairs", False), ("pairs", True), ("outcome", False), ("q", True)):
+    cases: list[tuple[Objective, bool]] = [("pairs", False), ("pairs", True), ("outcome", False), ("q", True)]
+    for objective, bounded in cases:
         model, _, step_format = ppm_of(objective, scale=2.0, bounded_in_training=bounded)
-        batch = TreeBatches(objective, "tree")(rows[:1])  # type: ignore[arg-type]
+        batch = TreeBatches(objective, "tree")(rows[:1])
         with torch.no_grad():
             logits = logits_of(model, batch)
         if objective == "pairs":
