@@ -260,7 +260,7 @@ def search(args: EvaluateArguments, strategies: StrategyArguments) -> dict[str, 
     from data_prep.sandbox.client import Sandbox
 
     started = now()
-    _, problems, n_twice = read_problems(args)
+    benchmarks, problems, n_twice = read_problems(args)
     if odd := [name for name, rows in problems.items() if any(row.get("tests") or row.get("images") for row in rows)]:
         raise ValueError(f"--strategy is for problems with answers in text: {odd[0]} has tests or figures")
     policy = open_policy(
@@ -282,6 +282,9 @@ def search(args: EvaluateArguments, strategies: StrategyArguments) -> dict[str, 
     # The trees. Finished ones are kept beside the output folder until it is whole.
     output = Path(args.output_dir)
     partial = output.with_name(f"{output.name}.partial")
+    # Code-augmented steps say themselves where the answer is; text has to be asked for a box.
+    asked = {benchmark.name: benchmark.instruction if strategies.steps == "text" else "" for benchmark in benchmarks}
+    instructions = {name: text if args.instruction is None else args.instruction for name, text in asked.items()}
     depend_on = {"policy": policy.hash, "model": args.model_name_or_path, "dtype": args.dtype, "seed": args.seed,
                  "instruction": args.instruction}  # fmt: skip
     with AnswerChecker() as checker, ExitStack() as stack:
@@ -290,7 +293,7 @@ def search(args: EvaluateArguments, strategies: StrategyArguments) -> dict[str, 
             sandbox = stack.enter_context(Sandbox(strict=args.sandbox == "strict"))
             print(f"sandbox    {sandbox.describe()}", flush=True)
         rows, lines, prompts = answers_of(
-            strategies, policy, problems, scorer, checker, sandbox, partial, depend_on, args.instruction or "",
+            strategies, policy, problems, scorer, checker, sandbox, partial, depend_on, instructions,
             args.seed, args.model_name_or_path,
         )  # fmt: skip
 

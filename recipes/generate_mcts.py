@@ -102,7 +102,7 @@ def main() -> None:
     from rl.runs import user_errors
 
     with user_errors():
-        check(args, grading)
+        check(args, settings, grading)
         settings.resolve()
         grading.check()
         try:
@@ -111,7 +111,7 @@ def main() -> None:
             sys.exit(f"\ninterrupted: finished trees are kept in {args.output_dir}.partial: the same command goes on")
 
 
-def check(args: GenerateArguments, grading: GradingArguments) -> None:
+def check(args: GenerateArguments, settings: SearchArguments, grading: GradingArguments) -> None:
     """Raises ValueError for settings out of range, FileExistsError for results that are there."""
     from data_prep.rows import is_unicode
 
@@ -131,6 +131,8 @@ def check(args: GenerateArguments, grading: GradingArguments) -> None:
     for name, option in GradingArguments.__dataclass_fields__.items():
         if not grading.from_responses and name != "from_responses" and getattr(grading, name) != option.default:
             raise ValueError(f"--{name} is for --from_responses")
+    if settings.terminal_value == "scorer" and not args.scorer:
+        raise ValueError("--terminal_value scorer needs a --scorer")
     if grading.from_responses and args.scorer:
         raise ValueError("--scorer is for a search: with --from_responses answers alone grade steps")
     if args.tokenizer and not args.server_urls:

@@ -61,11 +61,15 @@ def flops_per_token(config: Any) -> tuple[float, float, float]:
     """Floating-point operations of a dense transformer for one token: of its blocks, of its language-model head, and
     of attention for each token that it sees.
 
-    Two for each weight of a matrix that a token goes through, and 4 x layers x heads x head dimension for each pair of
-    query and key (Kaplan et al., arXiv 2001.08361, section 2.1). Norms and embeddings are left out. Raises ValueError
-    for a config that lacks one of the sizes.
+    Two for each weight of a matrix that a token goes through (the MLP has three: gate, up, down), and 4 x layers x
+    heads x head dimension for each pair of query and key (Kaplan et al., arXiv 2001.08361, section 2.1). Norms and
+    embeddings are left out. Raises ValueError for a config that lacks one of the sizes, and for mixtures of experts,
+    where only some of the weights are used.
     """
     text = config.get_text_config()
+    experts = [name for name in ("num_experts", "num_local_experts", "n_routed_experts") if getattr(text, name, None)]
+    if experts:
+        raise ValueError(f"no count of operations for {text.model_type}: it is a mixture of experts ({experts[0]})")
     names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
     missing = [name for name in names if not isinstance(getattr(text, name, None), int)]
     if missing:
@@ -79,6 +83,17 @@ def flops_per_token(config: Any) -> tuple[float, float, float]:
         2.0 * text.num_hidden_layers * layer, 2.0 * hidden * text.vocab_size,
         4.0 * text.num_hidden_layers * heads * head_dim,
     )  # fmt: skip
+
+
+def counted(config: Any, name: str) -> Any:
+    """The config of a model if its operations can be counted; else None, and a line that says why. None stays None."""
+    if config is not None:
+        try:
+            flops_per_token(config)
+        except ValueError as error:
+            print(f"FLOPs      of {name} are not counted: {error}", flush=True)
+            return None
+    return config
 
 
 def flops(cost: Cost, policy: Any, scorer: Any | None) -> float:

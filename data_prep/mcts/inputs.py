@@ -55,6 +55,18 @@ class Policy(NamedTuple):
     capacity: int
 
     @property
+    def config(self) -> Any:
+        """The model's config. Behind servers that of the folder or name of the tokenizer; None if there is none."""
+        if isinstance(self.engine, TransformersEngine):
+            return self.engine.model.config
+        from transformers import AutoConfig
+
+        try:
+            return AutoConfig.from_pretrained(self.tokenizer.name_or_path)
+        except (OSError, ValueError):
+            return None
+
+    @property
     def delimiter(self) -> str:
         """What is put between two code-augmented steps for the policy.
 

@@ -378,8 +378,7 @@ class Search:
                     scores = await self.generation.loop.run_in_executor(
                         self.scoring, self.scorer.score, problems, paths
                     )
-                    if n_odd := sum(not -1 <= own[-1] <= 1 for own in scores):
-                        raise ValueError(f"the scorer gave {n_odd} of {len(scores)} scores that are not from -1 to 1")
+                    check_range(scores)
                 except Exception as error:
                     for _, _, future in batch:
                         future.set_exception(error)
@@ -414,6 +413,13 @@ def told(execution: Execution) -> str:
     return limits.get(execution.status) or (
         execution.error if execution.status == "error" else f"Error: {execution.error}"
     )
+
+
+def check_range(scores: Sequence[Sequence[float]]) -> None:
+    """Raises ValueError if a score is no number from -1 to 1, with how many are not."""
+    if n_odd := sum(not -1 <= score <= 1 for own in scores for score in own):
+        n = sum(map(len, scores))
+        raise ValueError(f"the scorer gave {n_odd:,} of {n:,} scores that are not from -1 to 1")
 
 
 def same_answer(a: str, b: str) -> bool:

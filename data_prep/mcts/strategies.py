@@ -15,11 +15,11 @@ from typing import Any, Literal, NamedTuple
 
 from data_prep.answers import AnswerChecker
 from data_prep.benchmarks import as_asked
-from data_prep.mcts.costs import Cost, cost_of, flops, prompt_cost
+from data_prep.mcts.costs import Cost, cost_of, counted, flops, prompt_cost
 from data_prep.mcts.inputs import Policy, trees_for
 from data_prep.mcts.running import FinishedTrees, Totals, grow
 from data_prep.mcts.scoring import StepScorer
-from data_prep.mcts.search import Search, same_answer
+from data_prep.mcts.search import Search, check_range, same_answer
 from data_prep.mcts.settings import Strategy, StrategyArguments
 from data_prep.mcts.steps import Steps, stop_strings, thought_steps
 from data_prep.mcts.tree import ANSWER, Node, Tree, finish
@@ -72,6 +72,7 @@ def score_answers(trees: Sequence[Tree], scorer: StepScorer, steps: Steps, n_tok
         for _, node in answers
     ]
     scores = scorer.score([as_asked(tree.problem) for tree, _ in answers], paths)
+    check_range(scores)
     keys = [(tree.problem["problem_id"], tree.number) for tree, _ in answers]
     return {key: tuple(own) for key, own in zip(keys, scores, strict=True)}
 
@@ -112,8 +113,8 @@ def samples_of(trees: Sequence[Tree], n_tokens: Callable[[str], int], scores: Sc
 
 
 def best_of_run(tree: Tree, n_tokens: Callable[[str], int], n_rollouts: int | None = None) -> Solution:
-    """The answer of the highest score that a search has come to, with what it cost; `n_rollouts`: after its first ones,
-    if not after all.
+    """The answer of the highest score among those that rollouts have reached, with what the search cost; `n_rollouts`:
+    after its first ones, if not after all. (The official code looks at all that were made, reached or not.)
     """
     ended = set(tree.ended_at[:n_rollouts])
     nodes = {node.number: node for node in tree.nodes()}
@@ -330,22 +331,22 @@ def grow_strategy(
 
 def answers_of(
     args: StrategyArguments, policy: Policy, problems: Mapping[str, Sequence[dict[str, Any]]], scorer: Any,
-    checker: AnswerChecker, sandbox: Sandbox | None, folder: Path, depend_on: Mapping[str, Any], instruction: str,
-    seed: int, model: str,
+    checker: AnswerChecker, sandbox: Sandbox | None, folder: Path, depend_on: Mapping[str, Any],
+    instructions: Mapping[str, str], seed: int, model: str,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, str]]:  # fmt: skip
     """All strategies on all benchmarks: rows of solutions, lines of the report, the first prompt of each benchmark."""
     rows: list[dict[str, Any]] = []
     lines: list[dict[str, Any]] = []
     prompts: dict[str, str] = {}
-    engine_model = getattr(policy.engine, "model", None)
-    configs = (getattr(engine_model, "config", None), scorer.body.config if hasattr(scorer, "body") else None)
+    body = getattr(scorer, "body", None)  # none behind a server
+    configs = counted(policy.config, model), counted(getattr(body, "config", None), "the scorer")
     for name, own in problems.items():
         found: list[Arm] = []
         samples: list[list[Solution]] = []
         seconds: dict[str, float] = {}
         for strategy in dict.fromkeys(args.strategy):
             trees, wall = grow_strategy(args, strategy, policy, own, scorer, checker, sandbox, folder / name,
-                                        depend_on, instruction, seed)  # fmt: skip
+                                        depend_on, instructions[name], seed)  # fmt: skip
             begin = time.monotonic()
             scores: Scores = {}
             if scorer is not None and strategy == "best_of_n":

@@ -146,7 +146,7 @@ def test_responses_are_graded(run: Run, tmp_path: Path) -> None:
         (["--candidates", 0], "--candidates 0"),
         (["--temperature", 0], "--temperature"),
         (["--terminal_value", "agreement"], "--rollouts_if_unsolved [16]"),
-        (["--terminal_value", "scorer", "--rollouts_if_unsolved", 0], "needs a scorer"),
+        (["--terminal_value", "scorer", "--rollouts_if_unsolved", 0], "needs a --scorer"),
         (["--instruction", "Think.", "--prompt", "rstar"], "--instruction is part of chat prompts"),
         (["--code_timeout", 0], "--code_timeout"),
         (["--problems", "no-such-file.jsonl"], "no-such-file.jsonl"),

@@ -1,9 +1,16 @@
 """What solutions cost, by hand."""
 
 import pytest
-from transformers import Qwen2Config, Qwen3Config
+from transformers import (
+    DeepseekV3Config,
+    MixtralConfig,
+    PretrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+    Qwen3MoeConfig,
+)
 
-from data_prep.mcts.costs import Cost, cost_of, flops, flops_per_token, prompt_cost
+from data_prep.mcts.costs import Cost, cost_of, counted, flops, flops_per_token, prompt_cost
 from data_prep.mcts.tree import ANSWER, Tree
 
 
@@ -74,3 +81,19 @@ def test_a_config_without_sizes_is_named() -> None:
 
     with pytest.raises(ValueError, match=r"no count of operations for mamba: its config has no .*num_attention_heads"):
         flops_per_token(MambaConfig())
+
+
+@pytest.mark.parametrize("odd", [MixtralConfig(), Qwen3MoeConfig(), DeepseekV3Config()])
+def test_mixtures_of_experts_are_not_counted(odd: PretrainedConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their configs have all the sizes, but a token does not go through all of them."""
+    with pytest.raises(ValueError, match=r"it is a mixture of experts \(n"):
+        flops_per_token(odd)
+    assert counted(odd, "the policy") is None
+    assert capsys.readouterr().out.startswith("FLOPs      of the policy are not counted: no count of operations for")
+
+
+def test_what_can_be_counted_is_and_what_is_not_known_stays_so(capsys: pytest.CaptureFixture[str]) -> None:
+    known = config()
+    assert counted(known, "the policy") is known
+    assert counted(None, "the scorer") is None
+    assert not capsys.readouterr().out

@@ -278,7 +278,7 @@ def test_a_scorer_gives_new_steps_their_first_q(checker: AnswerChecker) -> None:
 def test_a_scorer_that_fails_ends_the_search(checker: AnswerChecker) -> None:
     class NoNumbers:
         def score(self, problems: Sequence[str], paths: Sequence[Sequence[str]]) -> list[list[float]]:
-            return [[float("nan")] for _ in paths]
+            return [[float("nan"), *(0.0 for _ in path[1:])] for path in paths]
 
     with pytest.raises(ValueError, match="scores that are not from -1 to 1"):
         grow(StubPolicy(code=False), checker, rollouts=4, candidates=4, scorer=NoNumbers())

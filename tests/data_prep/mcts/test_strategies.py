@@ -282,3 +282,14 @@ def test_a_report_has_all_arms_and_shows_them(checker: AnswerChecker, tmp_path: 
 def test_settings_that_make_no_sense(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         settings(**values).check()
+
+
+def test_scores_out_of_range_choose_nothing(checker: AnswerChecker, tmp_path: Path) -> None:
+    class Logits:
+        def score(self, problems: Sequence[str], paths: Sequence[Sequence[str]]) -> list[list[float]]:
+            return [[2.5] + [0.0] * (len(path) - 1) for path in paths]
+
+    trees = [tree for own in grown("best_of_n", checker, tmp_path, None, problems(2)) for tree in own]
+    n = len([tree for tree in trees if tree.answers()])
+    with pytest.raises(ValueError, match=rf"the scorer gave {n} of [0-9]+ scores that are not from -1 to 1"):
+        score_answers(trees, Logits(), "code", n_words)
