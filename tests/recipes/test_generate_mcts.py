@@ -154,5 +154,7 @@ def test_responses_are_graded(run: Run, tmp_path: Path) -> None:
         (["--tokenizer", "x"], "--tokenizer is for --server_urls"),
     ],
 )
-def test_refused_in_one_line(run: Run, options: list[Any], said: str) -> None:
+def test_refused_in_one_line(run: Run, tmp_path: Path, options: list[Any], said: str) -> None:
+    if "--output_dir" not in options:
+        options = [*options, "--output_dir", tmp_path / "out"]
     assert said in one_error_line(run(*TINY, *options, check=False))
