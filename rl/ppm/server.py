@@ -15,6 +15,7 @@ server is bound to this machine unless `--host` says otherwise.
 import argparse
 import json
 import math
+import signal
 import sys
 import threading
 import time
@@ -269,6 +270,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"error: {options.host}:{options.port}, {options.model}: {one_line(error)}")
     if options.host not in LOCAL:
         print(f"note: whoever reaches port {server.server_address[1]} of this machine can use this server")
+    # Also where it is started in the background (SIGINT is ignored there) and ended by a service manager (SIGTERM).
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     print(f"serving {options.model} at {server.url}: {scorer.format.describe()}", flush=True)
     with server:
         try:

@@ -220,7 +220,8 @@ def test_no_server_is_one_line() -> None:
         RemoteScorer(url)
 
 
-def test_a_model_served_as_a_user_does(ppm: Any, tmp_path: Any) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_a_model_served_as_a_user_does(ppm: Any, tmp_path: Any, ending: signal.Signals) -> None:
     ppm[0].save_pretrained(tmp_path)
     ppm[1].save_pretrained(tmp_path)
     command = [sys.executable, "-m", "rl.ppm.server", "--model", str(tmp_path), "--port", "0"]
@@ -237,8 +238,12 @@ def test_a_model_served_as_a_user_does(ppm: Any, tmp_path: Any) -> None:
             for mine, theirs in zip(remote.score(problems, paths), alone.score(problems, paths), strict=True):
                 assert mine == pytest.approx(theirs, abs=1e-6)
         finally:
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=30)
+            process.send_signal(ending)
+            try:
+                out, err = process.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
     assert process.returncode == 0
     assert out == "\nended\n", err
 
