@@ -22,8 +22,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from math import isfinite
+from multiprocessing.connection import wait
 from multiprocessing.forkserver import ensure_running
 from pathlib import Path
+from threading import Lock
 from time import monotonic, sleep
 from typing import Any
 
@@ -71,6 +73,9 @@ class Runner:
         self.n_threads = max(1, (os.cpu_count() or 1) // n_at_once)
         self.context = multiprocessing.get_context("forkserver")
         self.stopped = False
+        # To start a process, or to list them, multiprocessing asks all others for their exit status, which can be read
+        # once: a second thread that asks meanwhile is told 255.
+        self.asking = Lock()
         self.processes: set[subprocess.Popen[bytes]] = set()
         if run.warm:
             self.context.set_forkserver_preload([__name__, *preload])
@@ -87,8 +92,9 @@ class Runner:
     def stop(self) -> None:
         """Kills what is running; nothing of it is recorded."""
         self.stopped = True
-        for child in multiprocessing.active_children():
-            child.kill()
+        with self.asking:
+            for child in multiprocessing.active_children():
+                child.kill()
         for own in list(self.processes):
             with suppress(ProcessLookupError):
                 os.killpg(own.pid, signal.SIGKILL)
@@ -107,9 +113,12 @@ class Runner:
             variables["CUDA_VISIBLE_DEVICES"] = device
         if self.run.warm and not command[0].startswith("-"):
             process = self.context.Process(target=run_forked, args=(command, str(log), variables))
-            process.start()
-            process.join()
-            code = process.exitcode
+            with self.asking:
+                process.start()
+            wait([process.sentinel])
+            with self.asking:
+                process.join()
+                code = process.exitcode
         else:
             with log.open("ab") as output:
                 own = subprocess.Popen(
