@@ -90,7 +90,7 @@ def hardware() -> dict[str, Any]:
 def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> None:
     from data_prep.artefacts import now, read_trained_on, write_trained_on
     from data_prep.packing import CachedRows, PackedStream, cached_rows
-    from rl.runs import disk_errors_explained, is_main_process, n_sharing, resume_point, say
+    from rl.runs import disk_errors_explained, is_main_process, n_sharing, n_steps, resume_point, say
     from rl.sft import (
         SavePosition,
         check_settings,
@@ -183,7 +183,7 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
         f"data       {rows.summary()}",
         f"batch      {training.per_device_train_batch_size} rows x {training.gradient_accumulation_steps} accumulated "
         f"x {n_replicas} processes = {rows_per_step} rows a step; rows of up to {rules.max_length:,} tokens",
-        f"steps      {trainer.n_steps():,}, learning rate {training.learning_rate:g} "
+        f"steps      {n_steps(trainer):,}, learning rate {training.learning_rate:g} "
         f"({training.lr_scheduler_type.value})",
         f"resuming   {checkpoint}" if checkpoint else f"output     {folder}",
     )

@@ -76,7 +76,7 @@ def train(args: PpmArguments, training: Any, folder: Path) -> None:
     from rl.ppm.data import Rules, ppm_rows
     from rl.ppm.model import step_format_for, tokenizer_for
     from rl.ppm.training import check_settings, finish, make_trainer
-    from rl.runs import disk_errors_explained, resume_point, say
+    from rl.runs import disk_errors_explained, n_steps, resume_point, say
 
     started = now()
     # Trees of token ids, with what is to be learnt from them.
@@ -121,7 +121,7 @@ def train(args: PpmArguments, training: Any, folder: Path) -> None:
         f"batch      {training.train_batch_size} trees x {training.gradient_accumulation_steps} accumulated x "
         f"{training.world_size} processes = {trees_per_step} trees a step, about {trees_per_step * per_tree:,.0f} "
         f"{of}; read {'as trees' if args.packing == 'tree' else 'path by path'}",
-        f"steps      {trainer.n_steps():,}, learning rate {training.learning_rate:g}",
+        f"steps      {n_steps(trainer):,}, learning rate {training.learning_rate:g}",
         f"resuming   {checkpoint}" if checkpoint else f"output     {folder}",
     )
 

@@ -3,18 +3,33 @@
 The folder of a finished model holds `manifest.json`, which is written last: a folder without it is unfinished.
 """
 
+import importlib.util
 import json
+import math
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from data_prep.artefacts import MANIFEST, write_json
+from data_prep.artefacts import (
+    MANIFEST,
+    hash_model,
+    library_versions,
+    now,
+    read_trained_on,
+    write_json,
+    write_trained_on,
+)
+
+# TRL sets this alias itself, recipes use it, and transformers warns of it at each start.
+warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
 
 RUN = "run.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors", "pytorch_model_fsdp_0")
@@ -38,6 +53,65 @@ def warn_of_builds() -> None:
     default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "torch_extensions"
     for lock in Path(os.environ.get("TORCH_EXTENSIONS_DIR", default)).glob("**/lock"):
         say(f"note       {lock}: something is being compiled; if no other run is (it was killed), remove this file")
+
+
+def check_training(training: Any, without_effect: Sequence[str]) -> None:
+    """Raises ValueError for trainer settings that no recipe can run with, and for those that would have no effect."""
+    refuse(training, without_effect)
+    for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+        if getattr(training, name) < 1:
+            raise ValueError(f"--{name} {getattr(training, name)}: at least 1")
+    if training.num_train_epochs <= 0 and training.max_steps <= 0:
+        raise ValueError(f"--num_train_epochs {training.num_train_epochs}: nothing to train; give more than 0")
+    if training.fp16 and training.use_cpu:
+        raise ValueError("--fp16 has no effect on a CPU: leave it out")
+    if training.save_only_model:
+        raise ValueError(
+            "--save_only_model makes checkpoints that cannot be resumed; to save disk give --save_total_limit 1"
+        )
+    for name in training.report_to:
+        if name in ("trackio", "wandb", "tensorboard") and importlib.util.find_spec(name) is None:
+            raise ValueError(f"--report_to {name}: not installed: pip install {name}, or leave it out")
+
+
+def refuse(settings: Any, without_effect: Sequence[str]) -> None:
+    """Raises ValueError for a setting of these names that is not at its default."""
+    for known in fields(settings):
+        value = getattr(settings, known.name)
+        if known.name in without_effect and value not in (known.default, None):
+            raise ValueError(f"--{known.name} {value} has no effect in this recipe: leave it out (see --help)")
+
+
+def n_steps(trainer: Any) -> int:
+    """Optimizer steps of a trainer's whole run."""
+    args = trainer.args
+    if args.max_steps > 0:
+        return args.max_steps
+    per_epoch = max(1, -(-len(trainer.get_train_dataloader()) // args.gradient_accumulation_steps))
+    return math.ceil(per_epoch * args.num_train_epochs)
+
+
+def write_model_manifest(trainer: Any, base: str, trained_on: Iterable[str], started: str, **of_the_stage: Any) -> None:
+    """Writes the ids of the problems that the weights have seen, those of `base` too, and the manifest, which is last.
+
+    `of_the_stage`: stage, config, content of the rows, rows_in, rows_out, rows_dropped, metrics.
+    """
+    folder = Path(trainer.args.output_dir)
+    config, content = of_the_stage.pop("config"), of_the_stage.pop("content")
+    manifest = {
+        **of_the_stage,
+        "kind": "model",
+        "config": {**config, "trainer": trainer.args.to_dict()},
+        "seed": trainer.args.seed,
+        "inputs": {base: hash_model(base, trainer.model.config), "rows": content},
+        "n_problems_trained_on": write_trained_on(folder, set(trained_on) | read_trained_on(base)),
+        "n_processes": trainer.accelerator.num_processes,
+        "backend": trainer.accelerator.distributed_type.value,
+        "started": started,
+        "ended": now(),
+        "libraries": library_versions(),
+    }
+    write_json(folder / MANIFEST, manifest)
 
 
 def n_sharing() -> int:

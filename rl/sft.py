@@ -1,11 +1,8 @@
 """Supervised fine-tuning on TRL's `SFTTrainer`: model, tokenizer and trainer as the settings say."""
 
-import importlib.util
 import json
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from math import ceil
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +21,12 @@ from transformers.trainer_callback import ExportableState
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config, get_quantization_config
 
 from data_prep.artefacts import (
-    MANIFEST,
-    hash_model,
-    library_versions,
-    now,
-    read_trained_on,
-    write_json,
     write_trained_on,
 )
 from data_prep.packing import CachedRows, PackedStream
 from data_prep.tokenization import end_of_turn_texts
 from rl.attention import choose_attention
-from rl.runs import n_sharing
-
-# TRL sets this alias itself, and transformers warns of it at each start.
-warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
+from rl.runs import check_training, n_sharing, refuse, write_model_manifest
 
 
 @dataclass
@@ -72,25 +60,8 @@ WITHOUT_EFFECT = (
 
 def check_settings(training: SFTConfig, model: ModelConfig) -> None:
     """Raises ValueError for settings that TRL knows and that would have no effect here, or a wrong one."""
-    for settings in (training, model):
-        for known in fields(settings):
-            value = getattr(settings, known.name)
-            if known.name in WITHOUT_EFFECT and value not in (known.default, None):
-                raise ValueError(f"--{known.name} {value} has no effect in this recipe: leave it out (see --help)")
-    for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
-        if getattr(training, name) < 1:
-            raise ValueError(f"--{name} {getattr(training, name)}: at least 1")
-    if training.num_train_epochs <= 0 and training.max_steps <= 0:
-        raise ValueError(f"--num_train_epochs {training.num_train_epochs}: nothing to train; give more than 0")
-    if training.fp16 and training.use_cpu:
-        raise ValueError("--fp16 has no effect on a CPU: leave it out")
-    if training.save_only_model:
-        raise ValueError(
-            "--save_only_model makes checkpoints that cannot be resumed; to save disk give --save_total_limit 1"
-        )
-    for name in training.report_to:
-        if name in ("trackio", "wandb", "tensorboard") and importlib.util.find_spec(name) is None:
-            raise ValueError(f"--report_to {name}: not installed: pip install {name}, or leave it out")
+    check_training(training, WITHOUT_EFFECT)
+    refuse(model, WITHOUT_EFFECT)
     if training.max_length is None:
         raise ValueError("--max_length null: give the length of a packed row and of the longest sample, in tokens")
     if n_sharing() > 1:
@@ -229,13 +200,6 @@ class LongCotTrainer(SFTTrainer):
         """Tokens of all processes in this process's part of the run, padding left out."""
         return float(self._total_train_tokens)
 
-    def n_steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        if self.args.max_steps > 0:
-            return self.args.max_steps
-        per_epoch = max(1, -(-len(self.get_train_dataloader()) // self.args.gradient_accumulation_steps))
-        return ceil(per_epoch * self.args.num_train_epochs)
-
 
 def small_tiles_on_cpu() -> None:
     """Lets TRL's fused language-model head work in small tiles on a CPU.
@@ -325,23 +289,8 @@ def sign(
     card = folder / "README.md"  # which has no name for a base that is a local folder
     text = card.read_text().replace("[None](https://huggingface.co/None)", f"`{base}`")
     card.write_text(text.replace('model="None"', f'model="{folder}"'))
-    trained_on = rows.trained_on | read_trained_on(base)
     tally = rows.tally.as_dict()
-    manifest = {
-        "stage": "sft_longcot",
-        "kind": "model",
-        "config": {**config, "trainer": trainer.args.to_dict()},
-        "seed": trainer.args.seed,
-        "inputs": {base: hash_model(base, trainer.model.config), "rows": rows.content},
-        "rows_in": tally["rows"],
-        "rows_out": tally["kept"],
-        "rows_dropped": tally["dropped"],
-        "n_problems_trained_on": write_trained_on(folder, trained_on),
-        "metrics": metrics,
-        "n_processes": trainer.accelerator.num_processes,
-        "backend": trainer.accelerator.distributed_type.value,
-        "started": started,
-        "ended": now(),
-        "libraries": library_versions(),
-    }
-    write_json(folder / MANIFEST, manifest)
+    write_model_manifest(
+        trainer, base, rows.trained_on, started, stage="sft_longcot", config=config, content=rows.content,
+        rows_in=tally["rows"], rows_out=tally["kept"], rows_dropped=tally["dropped"], metrics=metrics,
+    )  # fmt: skip

@@ -12,20 +12,15 @@ What is claimed, expected and done is in search_study.yaml. For each seed a poli
 Seeds are the unit. What is finished is kept: the same command goes on.
 """
 
-import argparse
 import json
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import accumulate
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from data_prep.artefacts import library_versions, write_json
 from data_prep.mcts.inputs import trees_for
@@ -34,6 +29,7 @@ from data_prep.mcts.settings import SearchArguments
 from data_prep.mcts.trajectories import votes
 from data_prep.mcts.tree import Tree
 from data_prep.small_world import VERSION
+from data_prep.small_world.studies import run_study
 from data_prep.statistics import Estimate, difference_over_seeds, mean_over_seeds, verdict
 
 HERE = Path(__file__).parent
@@ -65,7 +61,7 @@ def train(seed: int, n_rows: int, folder: Path) -> Path:
     return policy
 
 
-def run_seed(seed: int, setting: Mapping[str, Any], search: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def run_seed(seed: int, setting: Mapping[str, Any], plan: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """All arms of a seed, with a row per problem; kept in `folder`."""
     path = folder / f"seed-{seed}.json"
     if path.exists():
@@ -75,6 +71,7 @@ def run_seed(seed: int, setting: Mapping[str, Any], search: Mapping[str, Any], f
     from data_prep.engines import TransformersEngine
     from data_prep.small_world.samples import problem_rows
 
+    search = plan["search"]
     torch.set_num_threads(1)  # seeds run side by side
     engine = TransformersEngine(str(train(seed, setting["n_rows"], folder)), "float32", batch_size=BATCH)
     problems = list(problem_rows("dev", setting["n_problems"], PROBLEM_SEED, bands=("hard",)))
@@ -275,30 +272,5 @@ def page(found: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    plan = yaml.safe_load((HERE / "search_study.yaml").read_text())
-    settings = plan.pop("settings")
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--setting", choices=list(settings), default="decide", help="smoke: minutes (%(default)s)")
-    parser.add_argument("--output_dir", type=Path, default=Path("outputs/search_study"), help="default: %(default)s")
-    parser.add_argument("--report_dir", type=Path, help="where report.json and README.md go (default: output_dir)")
-    parser.add_argument("--processes", type=int, default=2, help="seeds side by side (%(default)s)")
-    args = parser.parse_args()
-    setting = settings[args.setting]
-    folder = args.output_dir / args.setting
-    folder.mkdir(parents=True, exist_ok=True)
-    work = partial(run_seed, setting=setting, search=plan["search"], folder=folder.resolve())
-    with ProcessPoolExecutor(args.processes, mp_context=get_context("spawn")) as pool:
-        results = list(pool.map(work, setting["seeds"]))
-    found = report(results, plan, args.setting) | {"n_rows": setting["n_rows"]}
-    target = args.report_dir or folder
-    target.mkdir(parents=True, exist_ok=True)
-    write_json(target / "report.json", found)
-    (target / "README.md").write_text(page(found))
-    print(page(found))
-
-
 if __name__ == "__main__":
-    main()
+    run_study(__doc__, HERE / "search_study.yaml", "outputs/search_study", run_seed, report, page)

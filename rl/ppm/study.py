@@ -9,22 +9,16 @@ cost.
 Seeds are the unit. What is finished is kept: the same command goes on.
 """
 
-import argparse
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
-from functools import partial
 from itertools import groupby
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from data_prep.artefacts import library_versions, write_artefact, write_json
 from data_prep.mcts.records import node_rows, read_trees, run_row
@@ -32,6 +26,7 @@ from data_prep.mcts.settings import StrategyArguments
 from data_prep.mcts.tree import ANSWER, Tree, back_up
 from data_prep.small_world import VERSION
 from data_prep.small_world.search_study import PROBLEM_SEED, SHIPPED, train
+from data_prep.small_world.studies import run_study
 from data_prep.statistics import difference_over_seeds, mean_over_seeds, verdict
 from data_prep.tokenization import part_of
 
@@ -418,32 +413,11 @@ def page(found: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    plan = yaml.safe_load((HERE / "study.yaml").read_text())
-    settings = plan.pop("settings")
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--setting", choices=list(settings), default="decide", help="smoke: minutes (%(default)s)")
-    parser.add_argument("--output_dir", type=Path, default=Path("outputs/ppm_study"), help="default: %(default)s")
-    parser.add_argument("--report_dir", type=Path, help="where report.json and README.md go (default: output_dir)")
-    parser.add_argument("--processes", type=int, default=2, help="seeds side by side (%(default)s)")
-    args = parser.parse_args()
-    setting = settings[args.setting]
-    folder = args.output_dir / args.setting
-    folder.mkdir(parents=True, exist_ok=True)
-    work = partial(run_seed, setting=setting, plan=plan, folder=folder.resolve())
-    with ProcessPoolExecutor(args.processes, mp_context=get_context("spawn")) as pool:
-        results = list(pool.map(work, setting["seeds"]))
+    found, folder = run_study(__doc__, HERE / "study.yaml", "outputs/ppm_study", run_seed, report, page)
     from data_prep.mcts.strategies import plot
 
-    found = report(results, plan, args.setting)
-    target = args.report_dir or folder
-    target.mkdir(parents=True, exist_ok=True)
-    write_json(target / "report.json", found)
-    (target / "README.md").write_text(page(found))
     shown = [line for line in found["strategies"] if "least" not in line["rule"] and "mean" not in line["rule"]]
-    plot(shown, target / "answers.png")
-    print(page(found))
+    plot(shown, folder / "answers.png")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 """Training: losses, the batch of a step, the trainer, and what a model is worth on held-out problems."""
 
-import math
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,15 +10,6 @@ import torch.nn.functional as F
 from accelerate.utils import gather_object
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
-from data_prep.artefacts import (
-    MANIFEST,
-    hash_model,
-    library_versions,
-    now,
-    read_trained_on,
-    write_json,
-    write_trained_on,
-)
 from data_prep.mcts.pairs import PairRule
 from rl.ppm.attention import TREE, TreeLayout, block_mask, no_mask
 from rl.ppm.data import PpmRows, Rules, leaf_paths, ppm_rows
@@ -28,9 +17,7 @@ from rl.ppm.format import Objective, StepFormat
 from rl.ppm.metrics import PairRecord, ValueRecord, ppm_metrics
 from rl.ppm.model import load_ppm, new_ppm
 from rl.ppm.trees import forest
-
-# transformers' own alias of `activation_checkpointing`, which every trainer here uses.
-warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
+from rl.runs import check_training, write_model_manifest
 
 FLEX_LENGTHS = 1024  # rows for FlexAttention are multiples of so many tokens long
 
@@ -186,13 +173,6 @@ class PpmTrainer(Trainer):
             loss = loss * self.accelerator.num_processes  # gradients are averaged over processes
         return (loss, {"logits": logits}) if return_outputs else loss
 
-    def n_steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        if self.args.max_steps > 0:
-            return self.args.max_steps
-        per_epoch = max(1, -(-len(self.get_train_dataloader()) // self.args.gradient_accumulation_steps))
-        return math.ceil(per_epoch * self.args.num_train_epochs)
-
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
@@ -232,17 +212,10 @@ WITHOUT_EFFECT = (
 
 def check_settings(args: Any, training: PpmConfig) -> None:
     """Raises ValueError for settings out of range, or that would have no effect here."""
-    for known in fields(training):
-        value = getattr(training, known.name)
-        if known.name in WITHOUT_EFFECT and value not in (known.default, None):
-            raise ValueError(f"--{known.name} {value} has no effect in this recipe: leave it out (see --help)")
+    check_training(training, WITHOUT_EFFECT)
     for name, ok, wanted in (
-        ("per_device_train_batch_size", training.per_device_train_batch_size > 0, "at least 1"),
         ("per_device_eval_batch_size", training.per_device_eval_batch_size == 1, "a tree is a batch by itself: 1"),
-        ("gradient_accumulation_steps", training.gradient_accumulation_steps > 0, "at least 1"),
-        ("num_train_epochs", training.num_train_epochs > 0 or training.max_steps > 0, "nothing to train; above 0"),
         ("fp16", not training.fp16, "scores need more range: leave it out, or give --bf16"),
-        ("save_only_model", not training.save_only_model, "makes checkpoints that cannot be resumed: leave it out"),
     ):
         if not ok:
             raise ValueError(f"--{name} {getattr(training, name)}: {wanted}")
@@ -298,24 +271,12 @@ def finish(
     if trainer.is_world_process_zero():
         base = str(config["model"])
         (folder / "README.md").write_text(card(folder.name, base, trainer.step_format, metrics))
-        manifest = {
-            "stage": "train_ppm",
-            "kind": "model",
-            "config": {**config, "trainer": trainer.args.to_dict()},
-            "seed": trainer.args.seed,
-            "inputs": {base: hash_model(base, trainer.model.config), "rows": rows.content},
-            "rows_in": rows.counts["pairs"] + rows.counts["values"],
-            "rows_out": rows.counts["rows"],
-            "rows_dropped": {name: n for name, n in rows.counts.items() if "left out" in name or "without" in name},
-            "n_problems_trained_on": write_trained_on(folder, rows.trained_on | read_trained_on(base)),
-            "metrics": metrics,
-            "n_processes": trainer.accelerator.num_processes,
-            "backend": trainer.accelerator.distributed_type.value,
-            "started": started,
-            "ended": now(),
-            "libraries": library_versions(),
-        }
-        write_json(folder / MANIFEST, manifest)
+        left_out = {name: n for name, n in rows.counts.items() if "left out" in name or "without" in name}
+        write_model_manifest(
+            trainer, base, rows.trained_on, started, stage="train_ppm", config=config, content=rows.content,
+            rows_in=rows.counts["pairs"] + rows.counts["values"], rows_out=rows.counts["rows"], rows_dropped=left_out,
+            metrics=metrics,
+        )  # fmt: skip
     # No process ends while another one still writes: the launcher would stop the rest.
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.end_training()
