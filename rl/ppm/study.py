@@ -250,18 +250,18 @@ def first_errors(scorer: Any, rows: Sequence[Mapping[str, Any]]) -> dict[str, An
 # ---------------------------------------------------------------------------------------------------------- the report
 
 
-def over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
-    """Mean of one number a seed, from 0 to 1, with t over the seeds."""
+def over_seeds(values: Sequence[float | None], most: float = 1.0) -> dict[str, Any]:
+    """Mean of one number a seed, from 0 to `most`, with t over the seeds."""
     some = [value for value in values if value is not None]
     if len(some) < 2:
         return {"mean": some[0] if some else None, "low": None, "high": None, "by_seed": list(values)}
-    found = mean_over_seeds([[value] for value in some], problems="fixed", n_draws=10**6)
-    return {"mean": found.mean, "low": found.low, "high": found.high, "by_seed": list(values)}
+    found = mean_over_seeds([[value / most] for value in some], problems="fixed", n_draws=10**6)
+    return {"mean": most * found.mean, "low": most * found.low, "high": most * found.high, "by_seed": list(values)}
 
 
 def report(results: Sequence[Mapping[str, Any]], plan: Mapping[str, Any], setting: str) -> dict[str, Any]:
-    def per_model(get: Any) -> dict[str, Any]:
-        return {name: over_seeds([get(result, name) for result in results]) for name in MODELS}
+    def per_model(get: Any, most: float = 1.0) -> dict[str, Any]:
+        return {name: over_seeds([get(result, name) for result in results], most) for name in MODELS}
 
     strategies = []
     for i, line in enumerate(results[0]["lines"]):
@@ -308,7 +308,7 @@ def report(results: Sequence[Mapping[str, Any]], plan: Mapping[str, Any], settin
         "pair_accuracy_filtered": per_model(lambda result, name: result["pairs"][name].get("pair_accuracy_filtered")),
         "pair_accuracy_final": per_model(lambda result, name: result["pairs"][name].get("pair_accuracy_final")),
         "pair_accuracy_steps": per_model(lambda result, name: result["pairs"][name].get("pair_accuracy_steps")),
-        "calibration_error": per_model(lambda result, name: result["pairs"][name].get("calibration_error")),
+        "calibration_error": per_model(lambda result, name: result["pairs"][name].get("calibration_error"), 2.0),
         "on_better_policy": per_model(lambda result, name: result["on_better_policy"][name].get("pair_accuracy")),
         "first_error_f1": per_model(lambda result, name: result["first_error"][name]["f1"]),
         "lowest_at_error": per_model(lambda result, name: result["first_error"][name]["lowest_at_error"]),

@@ -51,6 +51,7 @@ def test_a_number_a_seed_has_an_interval_over_seeds() -> None:
     found = over_seeds([0.7, 0.8, 0.9])
     assert found["mean"] == pytest.approx(0.8)
     assert found["low"] < 0.7 < 0.9 < found["high"]
+    assert over_seeds([1.4, 1.6], most=2.0)["mean"] == pytest.approx(1.5)  # an error between scores from -1 to 1
     assert over_seeds([0.5, None])["mean"] == 0.5
     assert over_seeds([None, None])["mean"] is None
 
