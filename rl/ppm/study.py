@@ -356,7 +356,7 @@ def page(found: Mapping[str, Any]) -> str:
         ("pair_accuracy_final", "of these, whole solutions"),
         ("pair_accuracy_filtered", "pairs that the official filter keeps"),
         ("on_better_policy", "pairs of a better policy's trees"),
-        ("calibration_error", "calibration error against Q"),
+        ("calibration_error", "calibration error against Q (both from -100 to 100 %)"),
         ("first_error_f1", "first wrong step found, F1"),
         ("lowest_at_error", "the lowest score is at the first wrong step"),
         ("lowest_by_chance", "(by chance)"),
