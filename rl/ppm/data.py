@@ -114,6 +114,9 @@ def read_pairs(path: str) -> Iterator[dict[str, Any]]:
         for where, row in read_block(block):
             pair = pair_from_rstar(row, where) if "pos" in row and "neg" in row else row
             validate(pair, "step_pair", where)
+            for name in ("prefix", "chosen", "rejected"):
+                if not isinstance(pair[name], list) or not all(isinstance(text, str) for text in pair[name]):
+                    raise RowError(f"{where}: column {name!r} should hold a list of texts, the segments of a step")
             if pair["n_pos"] < 1 or pair["n_neg"] < 1:
                 raise RowError(f"{where}: n_pos {pair['n_pos']} and n_neg {pair['n_neg']} should be 1 or more")
             yield pair
@@ -298,6 +301,8 @@ def ppm_rows(paths: Sequence[str], tokenizer: Any, step_format: StepFormat, rule
     """
     if not paths:
         raise ValueError("nothing to train on: --data takes folders of generate_mcts.py, step pairs, or rStar's files")
+    if missing := [path for path in paths if is_local(path) and not Path(path).exists()]:
+        raise FileNotFoundError(f"{missing[0]}: no such file or folder (looked in {Path.cwd()})")
     hashes = [hash_path(path) if is_local(path) else path for path in paths]
     key = json.dumps([VERSION, hashes, fingerprint(tokenizer), step_format.as_dict(), rules._asdict()], sort_keys=True)
     content = hashlib.sha256(key.encode()).hexdigest()[:24]

@@ -7,6 +7,7 @@ meet in the texts of steps: their tokenizers need not be the same.
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from transformers import PreTrainedModel
 
 from data_prep.artefacts import hash_model
 from data_prep.mcts.scoring import StepScorer
+from data_prep.sources import is_local
 from rl.ppm.attention import KeyCache, TreeLayout, no_mask
 from rl.ppm.format import Encoder, StepFormat
 from rl.ppm.model import load_ppm
@@ -200,6 +202,8 @@ def open_scorer(
     """
     if name.startswith(("http://", "https://")):
         return RemoteScorer(name)
+    if is_local(name) and not Path(name).exists():
+        raise FileNotFoundError(f"{name}: no such folder (looked in {Path.cwd()}); recipes/train_ppm.py writes one")
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     device = device or (accelerator.type if accelerator else "cpu")
     found = load_public(name, dtype, device)

@@ -159,6 +159,7 @@ def test_rstars_own_pairs_train(run: Run, tmp_path: Path) -> None:
         (["--eval_share", 1.5], "--eval_share 1.5: a share"),
         (["--eval_data", "SAME"], "problems are in --data too"),
         (["--data", "nowhere/mcts"], "nowhere/mcts': no such path here"),
+        (["--data", "nowhere.jsonl"], "nowhere.jsonl: no such file or folder"),
     ],
 )
 def test_bad_input_gets_one_line(

@@ -196,6 +196,14 @@ def test_rstars_own_records_are_read(ppm: Any, tmp_path: Path) -> None:
         ppm_rows([str(path)], tokenizer, step_format, RULES)
 
 
+def test_a_step_that_is_no_list_of_texts_is_named(ppm: Any, tmp_path: Path) -> None:
+    _, tokenizer, step_format = ppm
+    pair = {**next(pair_rows(make_tree(), "paper")), "rejected": "x = 1"}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(pair))
+    with pytest.raises(ValueError, match=r"pairs.jsonl, line 1: column 'rejected' should hold a list of texts"):
+        ppm_rows([str(tmp_path / "pairs.jsonl")], tokenizer, step_format, RULES)
+
+
 def test_rows_come_from_the_cache(ppm: Any, tmp_path: Path) -> None:
     _, tokenizer, step_format = ppm
     folder = write_trees(tmp_path / "mcts", [make_tree()])
