@@ -18,11 +18,11 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_prep.artefacts import library_versions, write_artefact, write_json
 from data_prep.mcts.records import node_rows, read_trees, run_row
-from data_prep.mcts.settings import StrategyArguments
+from data_prep.mcts.settings import Strategy, StrategyArguments
 from data_prep.mcts.tree import ANSWER, Tree, back_up
 from data_prep.small_world import VERSION
 from data_prep.small_world.search_study import PROBLEM_SEED, SHIPPED, train
@@ -30,10 +30,14 @@ from data_prep.small_world.studies import run_study
 from data_prep.statistics import difference_over_seeds, mean_over_seeds, verdict
 from data_prep.tokenization import part_of
 
+if TYPE_CHECKING:
+    from data_prep.mcts.inputs import Policy
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 MODELS = {"ppm": "pairs", "orm": "outcome", "pqm": "q"}
 HELD_OUT = 0.2
+STRATEGIES: tuple[Strategy, ...] = ("greedy", "best_of_n", "beam", "mcts")
 
 
 def recipe(*command: object, log: Path) -> None:
@@ -93,12 +97,14 @@ def write_trees(trees: Sequence[Tree], folder: Path) -> Path:
     return folder
 
 
-def train_model(name: str, objective: str, policy: Path, data: Path, held_out: Path, seed: int, folder: Path) -> Path:
+def train_model(
+    name: str, objective: str, policy: Path, data: Sequence[Path], held_out: Path, seed: int, folder: Path
+) -> Path:
     model = folder / name
     if not (model / "manifest.json").exists():
         recipe(
             "recipes/train_ppm.py", "--config", "recipes/configs/tiny/train_ppm.yaml", "--model_name_or_path", policy,
-            "--data", data, "--eval_data", held_out, "--eval_share", 0, "--objective", objective, "--seed", seed,
+            "--data", *data, "--eval_data", held_out, "--eval_share", 0, "--objective", objective, "--seed", seed,
             "--save_strategy", "no", "--output_dir", model, log=folder / f"{name}.log",
         )  # fmt: skip
     return model
@@ -129,11 +135,11 @@ def run_seed(seed: int, setting: Mapping[str, Any], plan: Mapping[str, Any], fol
     for n in plan["data_rollouts"]:
         cut = [first_rollouts(tree, n) for tree in parts["train"]]
         data = write_trees(cut, folder / f"data-{n}")
-        model = train_model(f"ppm-{n}", "pairs", policy, data, held_out, seed, folder)
+        model = train_model(f"ppm-{n}", "pairs", policy, [data], held_out, seed, folder)
         by_rollouts[str(n)] = metrics_of(model)
     models = {"ppm": model}
     for name in ("orm", "pqm"):
-        models[name] = train_model(name, MODELS[name], policy, data, held_out, seed, folder)
+        models[name] = train_model(name, MODELS[name], policy, [data], held_out, seed, folder)
     better = trees_of(SHIPPED, setting["n_better"], 2000 + seed, folder / "better")
     result = {
         "seed": seed,
@@ -153,31 +159,46 @@ def metrics_of(model: Path) -> dict[str, float]:
     return found | {"n_pairs_trained_on": metrics.get("data_pairs", 0)}
 
 
+def strategy_arguments(setting: Mapping[str, Any], plan: Mapping[str, Any]) -> StrategyArguments:
+    return StrategyArguments(scorer="ppm", **{**plan["search"], **setting.get("search", {})})
+
+
+def answer_trees(
+    args: StrategyArguments, strategies: Sequence[Strategy], seed: int, n_problems: int, policy: Path, scorer: Any,
+    folder: Path,
+) -> tuple["Policy", dict[str, list[list[Tree]]], dict[str, float]]:  # fmt: skip
+    """The policy, and by strategy the trees of each problem of the hard band and the seconds. Grown ones are kept."""
+    from data_prep.answers import AnswerChecker
+    from data_prep.mcts.inputs import open_policy
+    from data_prep.mcts.strategies import grow_strategy
+    from data_prep.sandbox.client import Sandbox
+    from data_prep.small_world.samples import problem_rows
+
+    problems = list(problem_rows("dev", n_problems, PROBLEM_SEED, bands=("hard",)))
+    opened = open_policy(str(policy), None, [], 1, 600.0, 200, "float32")
+    grown: dict[str, list[list[Tree]]] = {}
+    wall: dict[str, float] = {}
+    with AnswerChecker() as checker, Sandbox(workers=1) as sandbox:
+        for name in strategies:
+            grown[name], wall[name] = grow_strategy(
+                args, name, opened, problems, scorer, checker, sandbox, folder / "answers", {}, "", seed
+            )
+    return opened, grown, wall
+
+
 def answers(
     seed: int, setting: Mapping[str, Any], plan: Mapping[str, Any], policy: Path, models: Mapping[str, Path],
     folder: Path,
 ) -> dict[str, Any]:  # fmt: skip
     """Answers by every strategy, per problem, with costs; and the first wrong steps of the samples."""
-    from data_prep.answers import AnswerChecker
-    from data_prep.mcts.inputs import open_policy
-    from data_prep.mcts.strategies import Arm, arms_of, grow_strategy, report, samples_of, score_answers
-    from data_prep.sandbox.client import Sandbox
-    from data_prep.small_world.samples import problem_rows
+    from data_prep.mcts.strategies import Arm, arms_of, report, samples_of, score_answers
     from data_prep.small_world.step_labels import step_label_rows
     from rl.ppm.scoring import Scorer, open_scorer
 
-    problems = list(problem_rows("dev", setting["n_problems"], PROBLEM_SEED, bands=("hard",)))
-    args = StrategyArguments(scorer="ppm", **{**plan["search"], **setting.get("search", {})})
-    opened = open_policy(str(policy), None, [], 1, 600.0, 200, "float32")
+    args = strategy_arguments(setting, plan)
     scorers = {name: open_scorer(str(model), dtype="float32") for name, model in models.items()}
-    grown: dict[str, list[list[Tree]]] = {}
-    wall: dict[str, float] = {}
-    with AnswerChecker() as checker, Sandbox(workers=1) as sandbox:
-        for strategy in ("greedy", "best_of_n", "beam", "mcts"):
-            grown[strategy], wall[strategy] = grow_strategy(
-                args, strategy, opened, problems, scorers["ppm"], checker, sandbox, folder / "answers", {}, "", seed
-            )
     ppm = scorers["ppm"]
+    opened, grown, wall = answer_trees(args, STRATEGIES, seed, setting["n_problems"], policy, ppm, folder)
     assert isinstance(ppm, Scorer)
     configs = (opened.engine.model.config, ppm.body.config)  # type: ignore[union-attr]
     arms: list[Arm] = []
@@ -188,8 +209,9 @@ def answers(
         arms += [arm._replace(rule=f"{arm.rule} ({name})") for arm in found if name == "ppm" or arm.rule != "majority"]
         if name == "ppm":
             samples = [samples_of(some, opened.n_tokens, scores) for some in grown["best_of_n"]]
-    for strategy in ("greedy", "beam", "mcts"):
-        arms += arms_of(args, strategy, grown[strategy], opened.n_tokens, {})  # type: ignore[arg-type]
+    for strategy in STRATEGIES:
+        if strategy != "best_of_n":
+            arms += arms_of(args, strategy, grown[strategy], opened.n_tokens, {})
     lines = report(arms, samples, *configs, wall)
     for arm, line in zip(arms, lines, strict=True):
         line["right"] = arm.right

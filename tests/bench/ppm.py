@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -210,7 +211,8 @@ def main() -> None:
         for node in tree.answers():
             steps = [n.step + n.output for n in node.path()]
             solutions[tree.problem["problem_id"], "".join(steps)] = (as_asked(tree.problem), steps)
-    scorer = Scorer(model.base_model, Head(model.score), tokenizer, step_format, batch_tokens=args.batch_tokens)
+    head = Head(deepcopy(model.score))  # Head keeps its weights in float32
+    scorer = Scorer(model.base_model, head, tokenizer, step_format, batch_tokens=args.batch_tokens)
     scoring = in_turn(score_sides(model, scorer, list(solutions.values()), args.batch_tokens), max(1, args.rounds // 2))
 
     ratios = {name: seconds["paths"] / seconds["tree"] for name, seconds in measured.items()}

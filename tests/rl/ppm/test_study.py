@@ -68,3 +68,7 @@ def test_the_study_runs_to_its_report(tmp_path: Path) -> None:
     assert (tmp_path / "smoke" / "answers.png").stat().st_size > 10_000
     page = (tmp_path / "smoke" / "README.md").read_text()
     assert "Expected before the run: holds." in page
+    command = [sys.executable, "-m", "rl.ppm.limits", "--study", str(tmp_path), "--setting", "smoke", "--seeds", "0"]
+    subprocess.run(command, cwd=ROOT, env=clean_environment(), check=True, timeout=550, stdout=subprocess.DEVNULL)
+    limits = json.loads((tmp_path / "smoke" / "limits.json").read_text())["data"]
+    assert limits["trees of all seeds"]["0"]["pairs"] > limits["the study's"]["0"]["pairs"] > 0
