@@ -17,7 +17,7 @@ from data_prep.answers import AnswerChecker
 from data_prep.benchmarks import as_asked
 from data_prep.engines import Completion, Request
 from data_prep.equivalence.comparing import same
-from data_prep.mcts.scoring import StepScorer
+from data_prep.mcts.scoring import StepScorer, check_range
 from data_prep.mcts.settings import SearchArguments
 from data_prep.mcts.steps import Step, output_block, read_step, shown
 from data_prep.mcts.tree import ANSWER, Node, Tree, back_up, finish, select
@@ -413,13 +413,6 @@ def told(execution: Execution) -> str:
     return limits.get(execution.status) or (
         execution.error if execution.status == "error" else f"Error: {execution.error}"
     )
-
-
-def check_range(scores: Sequence[Sequence[float]]) -> None:
-    """Raises ValueError if a score is no number from -1 to 1, with how many are not."""
-    if n_odd := sum(not -1 <= score <= 1 for own in scores for score in own):
-        n = sum(map(len, scores))
-        raise ValueError(f"the scorer gave {n_odd:,} of {n:,} scores that are not from -1 to 1")
 
 
 def same_answer(a: str, b: str) -> bool:

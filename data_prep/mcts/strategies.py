@@ -18,8 +18,8 @@ from data_prep.benchmarks import as_asked
 from data_prep.mcts.costs import Cost, cost_of, counted, flops, prompt_cost
 from data_prep.mcts.inputs import Policy, trees_for
 from data_prep.mcts.running import FinishedTrees, Totals, grow
-from data_prep.mcts.scoring import StepScorer
-from data_prep.mcts.search import Search, check_range, same_answer
+from data_prep.mcts.scoring import StepScorer, check_range
+from data_prep.mcts.search import Search, same_answer
 from data_prep.mcts.settings import Strategy, StrategyArguments
 from data_prep.mcts.steps import Steps, stop_strings, thought_steps
 from data_prep.mcts.tree import ANSWER, Node, Tree, finish
