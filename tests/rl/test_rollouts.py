@@ -1,0 +1,162 @@
+"""Rollouts, rewards and updates on TRL's trainer: with nothing added they are TRL's own."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+from trl import GRPOConfig, GRPOTrainer
+
+import rl.attention  # noqa: F401  (registers "packed")
+from data_prep.small_world.samples import problem_rows
+from data_prep.small_world.search_study import SHIPPED
+from rl.rollouts import ProcessCredit, RolloutTrainer, no_signal
+
+
+def dataset(n: int = 8) -> Dataset:
+    rows = list(problem_rows("train", n, seed=3, bands=("easy",)))
+    return Dataset.from_list(
+        [{"prompt": [{"role": "user", "content": row["problem"]}], "problem": row["problem"]} for row in rows]
+    )
+
+
+def evens(completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
+    """A reward that differs between rollouts: the share of even tokens."""
+    return [sum(token % 2 == 0 for token in ids) / len(ids) for ids in completion_ids]
+
+
+class Lengths:
+    def score(self, problems: Sequence[str], paths: Sequence[Sequence[str]]) -> list[list[float]]:
+        return [[(len(step) % 7) / 7 for step in path] for path in paths]
+
+
+def trainer(kind: type, folder: Path, rewards: Any = evens, settings: dict[str, Any] | None = None, **options: Any):
+    set_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
+    model = AutoModelForCausalLM.from_pretrained(SHIPPED, attn_implementation="packed", dtype=torch.float32)
+    chosen = {"learning_rate": 1e-3, "max_steps": 3, "temperature": 1.5, **(settings or {})}
+    config = GRPOConfig(
+        str(folder), use_cpu=True, bf16=False, per_device_train_batch_size=4, num_generations=4,
+        gradient_accumulation_steps=2, max_completion_length=24, report_to="none", save_strategy="no",
+        logging_steps=1, gradient_checkpointing=False, disable_tqdm=True, seed=0, **chosen,
+    )  # fmt: skip
+    return kind(model, rewards, config, train_dataset=dataset(), processing_class=tokenizer, **options)
+
+
+def weights(trained: Any) -> dict[str, torch.Tensor]:
+    trained.train()
+    return {name: value.clone() for name, value in trained.model.state_dict().items()}
+
+
+def test_with_nothing_added_a_run_is_trl_s_bit_for_bit(tmp_path: Path) -> None:
+    theirs = weights(trainer(GRPOTrainer, tmp_path / "a", settings={"beta": 0.01}))
+    ours = weights(trainer(RolloutTrainer, tmp_path / "b", settings={"beta": 0.01}))
+    before = AutoModelForCausalLM.from_pretrained(SHIPPED).state_dict()
+    assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
+    assert any(not torch.equal(theirs[name], before[name]) for name in theirs)
+
+
+def test_without_padding_the_update_is_the_same(tmp_path: Path) -> None:
+    settings = {"beta": 0.01, "optim": "sgd", "learning_rate": 0.05}  # Adam would make rounding as large as the rest
+    padded = weights(trainer(RolloutTrainer, tmp_path / "a", settings=settings))
+    free = weights(trainer(RolloutTrainer, tmp_path / "b", settings=settings, padding_free=True))
+    before = AutoModelForCausalLM.from_pretrained(SHIPPED).state_dict()
+    assert max((padded[name] - before[name]).abs().max() for name in padded) > 1e-3
+    assert all(torch.allclose(padded[name], free[name], atol=1e-5) for name in padded)
+
+
+def test_log_probabilities_without_padding_are_the_padded_ones(tmp_path: Path) -> None:
+    one = trainer(RolloutTrainer, tmp_path, padding_free=True)
+    ids = torch.randint(5, 100, (3, 12))
+    mask = torch.ones_like(ids)
+    mask[0, :4] = mask[1, 10:] = mask[2, :2] = mask[2, 8:] = 0  # prompts on the right, completions on the left
+    with torch.no_grad():
+        free = one._get_per_token_logps_and_entropies(one.model, ids, mask, 6, 2, compute_entropy=True)
+        padded = GRPOTrainer._get_per_token_logps_and_entropies(one, one.model, ids, mask, 6, 2, compute_entropy=True)
+    there = mask[:, -6:].bool()
+    for a, b in zip(free[:2], padded[:2], strict=True):
+        assert a is not None
+        assert torch.allclose(a[there], b[there], atol=1e-5)
+        assert not a[~there].any()
+
+
+@pytest.mark.parametrize("advantage", ["grpo", "rloo", "reinforce++"])
+def test_each_advantage_trains_with_process_credit(tmp_path: Path, advantage: str) -> None:
+    process = ProcessCredit(Lengths(), "recovery", gate=False, steps="code")
+    one = trainer(RolloutTrainer, tmp_path, settings={"beta": 0.01}, advantage=advantage, process=process)
+    seen = []
+    compute_loss = one._compute_loss
+
+    def watched(model: Any, inputs: Any) -> Any:
+        seen.append(inputs["advantages"])
+        return compute_loss(model, inputs)
+
+    one._compute_loss = watched
+    one.train()
+    assert all(advantages.ndim == 2 for advantages in seen)
+    assert any((advantages.std(1) > 0).any() for advantages in seen)  # credit differs within a solution
+    logs = one.state.log_history
+    assert "process/score_last" in logs[0]
+    assert ("kl" in logs[0]) == (advantage != "reinforce++")  # in the loss or in the reward, never in both
+    assert ("kl_in_reward" in logs[0]) == (advantage == "reinforce++")
+
+
+def test_groups_without_a_signal_give_way_to_other_prompts(tmp_path: Path) -> None:
+    calls = []
+
+    def first_all_the_same(completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
+        calls.append(len(completion_ids))
+        return [1.0] * 4 + evens(completion_ids)[4:] if len(calls) == 1 else evens(completion_ids)
+
+    one = trainer(RolloutTrainer, tmp_path, first_all_the_same, {"max_steps": 1}, max_replacements=2)
+    one.train()
+    log = one.state.log_history[0]
+    assert calls == [8, 8]
+    assert log["replaced/groups_without_signal"] == 0.5
+    assert log["replaced/rounds"] == 1
+    assert log["replaced/still_without_signal"] == 0.0
+
+
+def test_a_bound_is_kept_where_no_group_has_a_signal(tmp_path: Path) -> None:
+    calls = []
+
+    def same(completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
+        calls.append(1)
+        return [0.0] * len(completion_ids)
+
+    one = trainer(RolloutTrainer, tmp_path, same, {"max_steps": 1}, max_replacements=2)
+    one.train()
+    assert len(calls) == 3
+    assert one.state.log_history[0]["replaced/still_without_signal"] == 1.0
+
+
+def raises(completions: Any, **columns: Any) -> list[float]:
+    raise RuntimeError("no such judge")
+
+
+class Nan(Lengths):
+    def score(self, problems: Sequence[str], paths: Sequence[Sequence[str]]) -> list[list[float]]:
+        return [[float("nan")] * len(path) for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("rewards", "process", "said"),
+    [
+        (raises, None, "no reward, raises: RuntimeError: no such judge"),
+        (evens, ProcessCredit(Nan(), steps="code"), "no reward, process reward: ValueError: the scorer gave"),
+    ],
+)
+def test_what_a_reward_raises_is_named(
+    tmp_path: Path, rewards: Callable[..., Any], process: ProcessCredit | None, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        trainer(RolloutTrainer, tmp_path, rewards, process=process).train()
+
+
+def test_groups_have_a_signal_where_two_rewards_differ() -> None:
+    nan = float("nan")
+    rewards = torch.tensor([1, 1, 0, 1, nan, 1, nan, nan, 0.5, 0.5])
+    assert no_signal(rewards, 2).tolist() == [True, False, True, True, True]
