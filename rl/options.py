@@ -50,3 +50,28 @@ DECISIVE = (
     "max_steps", "bf16", "fp16", "neftune_noise_alpha", "label_smoothing_factor", "loss_type", "data_seed",
     "average_tokens_across_devices",
 )  # fmt: skip
+
+# The same for GRPO, where they differ.
+GRPO_COMMON = {
+    "model_name_or_path": "the policy to begin from: model folder or Hub name",
+    "output_dir": "where checkpoints, rollouts and the model go; a run found there is resumed",
+    "max_steps": "optimizer steps, instead of epochs (default: -1)",
+    "num_train_epochs": "passes over the problems (default: 1.0)",
+    "per_device_train_batch_size": "rollouts per device and forward pass (default: 8)",
+    "gradient_accumulation_steps": "forward passes per optimizer step (default: 8)",
+    "num_generations": "rollouts of a problem, its group (default: 8)",
+    "max_completion_length": "longest rollout, in tokens (default: 8192)",
+    "temperature": "of the rollouts (default: 1.0)",
+    "learning_rate": "peak learning rate (default: 1e-06)",
+    "beta": "weight of the KL to the first policy (default: 0.0)",
+    "loss_type": "dapo, dr_grpo, grpo, bnpo, ... (default: dapo)",
+    "epsilon_high": "upper clip, if not epsilon: 0.28 in DAPO",
+    "scale_rewards": "group, batch or none (default: group)",
+    "num_iterations": "updates with each generation (default: 1)",
+    "mask_truncated_completions": "rollouts that were cut teach nothing (default: False)",
+    "use_vllm": "rollouts by vLLM, see vllm_mode (default: False)",
+    "eval_steps": "steps between measurements on held-out problems (with eval_strategy steps)",
+    "save_steps": "optimizer steps between checkpoints (default: 500)",
+    "report_to": "trackio, wandb, tensorboard or none (default: none)",
+    "seed": "(default: 42)",
+}

@@ -67,13 +67,13 @@ class RolloutTrainer(GRPOTrainer):
         self.max_replacements, self.padding_free = max_replacements, padding_free
         self.kl_in_reward = 0.0
         if advantage == "reinforce++":
-            self.kl_in_reward, self.beta = self.beta, 0.0
+            self.kl_in_reward, self.beta = self.args.beta, 0.0
         self._rewards_RF = torch.empty(0)  # of the last generation, of all processes
         self._steps: StepScores | None = None  # of this process
         self._failures: list[str] = []
-        self.reward_funcs = [
+        self.reward_funcs: list[Any] = [
             reward if isinstance(reward, torch.nn.Module) or is_async_callable(reward) else self._guarded(reward, name)
-            for reward, name in zip(self.reward_funcs, self.reward_func_names, strict=True)
+            for reward, name in zip(list(self.reward_funcs), self.reward_func_names, strict=True)
         ]
 
     # ------------------------------------------------------------------------------------------------- the rollouts

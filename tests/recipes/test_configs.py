@@ -29,6 +29,7 @@ OWN = {
     "compare": ["CompareArguments"],
     "pretrain_small_world": ["PretrainArguments"],
     "quickstart": ["QuickstartArguments"],
+    "rl_grpo": ["RlArguments"],
     "train_ppm": ["PpmArguments"],
 }
 

@@ -1,0 +1,153 @@
+"""GRPO of a recipe: settings, problems as prompts, rewards, the finished folder."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from trl import GRPOConfig
+from trl.rewards import get_repetition_penalty_reward, get_soft_overlong_punishment
+
+from data_prep.answers import AnswerChecker
+from data_prep.benchmarks import as_asked
+from data_prep.mcts.inputs import Inputs
+from data_prep.tokenization import end_of_turn_texts
+from rl.attention import choose_attention
+from rl.rewards import Format, Outcome, language
+from rl.rollouts import RolloutTrainer
+from rl.runs import check_training, write_model_manifest
+from rl.sft import small_tiles_on_cpu
+
+
+@dataclass
+class RlConfig(GRPOConfig):
+    """TRL's `GRPOConfig` with defaults for Long-CoT.
+
+    > NOTE: these defaults differ from TRL's: `max_completion_length` 8192 (was 256), `gradient_accumulation_steps` 8
+    > (1), `num_generations_eval` 1 (8): what is measured on held-out problems is pass@1.
+    """
+
+    output_dir: str | None = field(default="outputs/grpo", metadata={"help": "Where checkpoints and the model go."})
+    max_completion_length: int | None = field(default=8192, metadata={"help": "Longest rollout, in tokens."})
+    gradient_accumulation_steps: int = field(default=8, metadata={"help": "Forward passes per optimizer step."})
+    num_generations_eval: int | None = field(default=1, metadata={"help": "Rollouts of a held-out problem."})
+
+
+# What the recipe decides itself: rewards, prompts, resuming, and code from model folders, which is never run.
+WITHOUT_EFFECT = (
+    "reward_weights", "remove_unused_columns", "trust_remote_code", "model_init_kwargs", "resume_from_checkpoint",
+    "ignore_data_skip",
+)  # fmt: skip
+
+
+def check_settings(training: RlConfig) -> None:
+    """Raises ValueError for settings that would have no effect, a wrong one, or make a run that cannot be resumed."""
+    check_training(training, WITHOUT_EFFECT)
+    every = training.steps_per_generation * training.num_iterations / training.gradient_accumulation_steps
+    steps = training.save_steps
+    if training.save_strategy == "steps" and (steps != int(steps) or steps % every):
+        raise ValueError(
+            f"--save_steps {steps:g}: rollouts are made every {every:g} optimizer steps, and only there a run can be "
+            f"resumed as if it had not stopped: give a multiple of {math.ceil(every)}"
+        )
+
+
+def load_policy(args: Any, training: RlConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str, bool]:
+    """The policy, its tokenizer, a line that says how it attends, and whether updates go without padding."""
+    name, revision = args.model_name_or_path, args.model_revision
+    tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, padding_side="left")
+    if tokenizer.chat_template is None:
+        raise ValueError(f"{name}: no chat template: train it with recipes/sft_longcot.py first, or give another model")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    attention, reason = choose_attention(None, True, training.bf16 and not training.use_cpu)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            name, revision=revision, dtype=torch.float32, attn_implementation=attention
+        )
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{name}: the weights cannot be loaded: {error}") from error
+    small_tiles_on_cpu()
+    return model, tokenizer, f"attention {attention} ({reason})", True
+
+
+def prompts_of(
+    inputs: Inputs, tokenizer: PreTrainedTokenizerBase, instruction: str, longest: int,
+    pass_rate: tuple[float, float] | None, curriculum: bool, dropped: Counter[str],
+) -> Dataset:  # fmt: skip
+    """A dataset of prompts with the columns that rewards need; what is left out is counted in `dropped`.
+
+    `longest`: tokens of a prompt. `pass_rate`: problems with one from the first to the second number are kept (those
+    that were never tried are left out). `curriculum`: those that are solved most often come first.
+    """
+    rows = []
+    for problem in inputs.problems:
+        rate = problem.get("pass_rate")
+        if pass_rate is not None and (rate is None or not pass_rate[0] <= rate <= pass_rate[1]):
+            dropped["no pass rate" if rate is None else "pass rate out of the band"] += 1
+            continue
+        text = as_asked(problem)
+        prompt = [{"role": "user", "content": f"{text}\n{instruction}" if instruction else text}]
+        if len(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)) > longest:
+            dropped[f"prompt longer than {longest:,} tokens"] += 1
+            continue
+        rows.append(
+            {"prompt": prompt, "problem": text, "problem_id": problem["problem_id"], "answer": problem["answer"],
+             "choices": problem.get("choices"), "pass_rate": rate}
+        )  # fmt: skip
+    if not rows:
+        raise ValueError(f"no problem is left of {len(inputs.problems):,}: {dict(dropped)}")
+    if curriculum:
+        if any(row["pass_rate"] is None for row in rows):
+            raise ValueError("--curriculum orders problems by pass_rate, which some of them do not have")
+        rows.sort(key=lambda row: -row["pass_rate"])
+    return Dataset.from_list(rows)
+
+
+def rewards_of(args: Any, checker: AnswerChecker, longest: int, thought_open: bool) -> tuple[list[Any], list[float]]:
+    """The reward functions that the settings ask for, and their weights."""
+    found = [
+        (Outcome(checker, thought_open=thought_open), 1.0),
+        (Format(thought_open), args.format_weight),
+        (language, args.language_weight),
+        (get_repetition_penalty_reward(args.repetition_ngram), args.repetition_weight),
+        (get_soft_overlong_punishment(longest, args.overlong_tokens), float(args.overlong_tokens > 0)),
+    ]
+    return [reward for reward, weight in found if weight], [weight for _, weight in found if weight]
+
+
+def finish(
+    trainer: RolloutTrainer, result: Any, problem_ids: Sequence[str], content: str, dropped: Mapping[str, int],
+    config: Mapping[str, Any], started: str, first_step: int = 0,
+) -> dict[str, float]:  # fmt: skip
+    """Measures, saves and signs the model folder; returns the metrics, which stand in all_results.json too."""
+    folder = Path(trainer.args.output_dir)
+    metrics = dict(result.metrics)
+    if first_step:
+        metrics["resumed_at_step"] = first_step
+    if trainer.eval_dataset is not None:
+        metrics |= trainer.evaluate()
+    tokenizer = trainer.processing_class
+    stops = tokenizer.convert_tokens_to_ids(end_of_turn_texts(tokenizer))
+    trainer.model.generation_config.eos_token_id = stops
+    trainer.save_model(str(folder))
+    trainer.save_metrics("all", metrics, combined=False)
+    trainer.save_state()
+    (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; the manifest says the same
+    if trainer.is_world_process_zero():
+        base = str(config["model"])
+        trainer.create_model_card(model_name=folder.name, tags=["grpo", "long-cot"])
+        write_model_manifest(
+            trainer, base, problem_ids, started, stage="rl_grpo", config=config, content=content,
+            rows_in=len(problem_ids) + sum(dropped.values()), rows_out=len(problem_ids), rows_dropped=dict(dropped),
+            metrics=metrics,
+        )  # fmt: skip
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
+    return metrics

@@ -1,0 +1,99 @@
+"""recipes/rl_grpo.py as a user runs it: a run, the same run resumed, with a PPM, what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from data_prep.small_world.search_study import SHIPPED
+from rl.ppm.model import new_ppm, step_format_for, tokenizer_for
+from tests.recipes.conftest import Run, one_error_line
+
+
+def arguments(out: Path, *more: object) -> list[object]:
+    return [
+        "recipes/rl_grpo.py", "--model_name_or_path", SHIPPED, "--problems", "{path: small-world, n_rows: 40}",
+        "--output_dir", out, "--max_completion_length", 24, "--num_generations", 4, "--per_device_train_batch_size", 4,
+        "--gradient_accumulation_steps", 2, "--learning_rate", 1e-3, "--bf16", "false", "--use_cpu", "true",
+        "--temperature", 1.5, "--logging_steps", 1, "--gradient_checkpointing", "false", "--repetition_weight", 1,
+        "--repetition_ngram", 1, *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("grpo") / "out"
+    done = run(*arguments(
+        out, "--max_steps", 4, "--save_steps", 2, "--eval_problems", "{path: small-world, split: dev, n_rows: 6}",
+        "--per_device_eval_batch_size", 6,
+    ))  # fmt: skip
+    assert "2 problems x 4 rollouts of up to 24 tokens a step" in done.stdout
+    assert "held-out pass@1" in done.stdout
+    return out
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    timed = ("step_time", "train_", "eval_runtime", "eval_samples", "eval_steps")
+    lines = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    return [{k: v for k, v in line.items() if not k.startswith(timed)} for line in lines]
+
+
+def test_a_run_leaves_a_model_and_says_what_it_has_seen(finished: Path) -> None:
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["stage"] == "rl_grpo"
+    assert manifest["rows_in"] == manifest["rows_out"] == 40
+    assert manifest["n_problems_trained_on"] >= 40
+    metrics = json.loads((finished / "all_results.json").read_text())
+    assert 0.0 <= metrics["eval_rewards/outcome/mean"] <= 1.0
+    before, after = (load_file(folder / "model.safetensors") for folder in (SHIPPED, finished))
+    assert any((before[name] - after[name]).abs().max() > 1e-4 for name in before)
+
+
+def test_a_run_that_was_stopped_goes_on_as_the_same(run: Run, finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    shutil.rmtree(out / "checkpoint-4")
+    for name in ("manifest.json", "model.safetensors", "trainer_state.json"):
+        (out / name).unlink()
+    done = run(*arguments(
+        out, "--max_steps", 4, "--save_steps", 2, "--eval_problems", "{path: small-world, split: dev, n_rows: 6}",
+        "--per_device_eval_batch_size", 6,
+    ))  # fmt: skip
+    assert "resuming" in done.stdout
+    whole, resumed = (load_file(folder / "model.safetensors") for folder in (finished, out))
+    assert all(whole[name].equal(resumed[name]) for name in whole)
+    assert history(out)[:4] == history(finished)[:4]
+
+
+def test_steps_are_paid_by_a_process_reward_model(run: Run, tmp_path: Path) -> None:
+    tokenizer = tokenizer_for(str(SHIPPED), "main", [])
+    step_format = step_format_for(tokenizer, "pairs", "tanh/5", "chat", "")
+    ppm = new_ppm(str(SHIPPED), step_format, len(tokenizer), "float32", "tree")
+    ppm.save_pretrained(tmp_path / "ppm")
+    tokenizer.save_pretrained(tmp_path / "ppm")
+    more = ["--scorer", tmp_path / "ppm", "--advantage", "reinforce++", "--beta", 0.01]
+    done = run(*arguments(tmp_path / "out", "--max_steps", 1, *more))
+    assert "recovery x 0.5" in done.stdout
+    line = history(tmp_path / "out")[0]
+    assert {"process/score_last", "process/steps", "kl_in_reward"} <= set(line)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--save_steps", 3, "--steps_per_generation", 4], "give a multiple of 2"),
+        (["--pass_rate", 0.9, 0.1], "the least and the most"),
+        (["--pass_rate", 0.1, 0.9], "no problem is left of 40: {'no pass rate': 40}"),
+        (["--curriculum", "true"], "which some of them do not have"),
+        (["--eval_problems", "{path: small-world, n_rows: 40}"], "40 of them are in --problems too"),
+        (["--max_prompt_length", 3], "no problem is left"),
+        (["--problems", "{path: nowhere.jsonl}"], "nowhere.jsonl"),
+        (["--scorer", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(run: Run, tmp_path: Path, more: list[object], said: str) -> None:
+    done = run(*arguments(tmp_path / "out", "--max_steps", 1, *more), check=False)
+    assert said in one_error_line(done)
