@@ -85,12 +85,7 @@ def test_steps_are_paid_by_a_process_reward_model(run: Run, tmp_path: Path) -> N
     ("more", "said"),
     [
         (["--save_steps", 3, "--steps_per_generation", 4], "give a multiple of 2"),
-        (["--pass_rate", 0.9, 0.1], "the least and the most"),
-        (["--pass_rate", 0.1, 0.9], "no problem is left of 40: {'no pass rate': 40}"),
-        (["--curriculum", "true"], "which some of them do not have"),
         (["--eval_problems", "{path: small-world, n_rows: 40}"], "40 of them are in --problems too"),
-        (["--max_prompt_length", 3], "no problem is left"),
-        (["--problems", "{path: nowhere.jsonl}"], "nowhere.jsonl"),
         (["--scorer", "nowhere"], "nowhere"),
     ],
 )

@@ -37,7 +37,7 @@ def trainer(kind: type, folder: Path, rewards: Any = evens, settings: dict[str, 
     set_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
     model = AutoModelForCausalLM.from_pretrained(SHIPPED, attn_implementation="packed", dtype=torch.float32)
-    chosen = {"learning_rate": 1e-3, "max_steps": 3, "temperature": 1.5, **(settings or {})}
+    chosen = {"learning_rate": 1e-3, "max_steps": 2, "temperature": 1.5, **(settings or {})}
     config = GRPOConfig(
         str(folder), use_cpu=True, bf16=False, per_device_train_batch_size=4, num_generations=4,
         gradient_accumulation_steps=2, max_completion_length=24, report_to="none", save_strategy="no",
