@@ -6,7 +6,8 @@ writes a group of solutions; the right ones are worth 1. With a scorer each step
 fall of the score is charged where it happens, unless the thought regains it later. Started again with the same
 settings, it goes on from the last checkpoint.
 
-    python recipes/sft_longcot.py && python recipes/rl_grpo.py                                 # the small world
+    python recipes/sft_longcot.py                                                              # the small world
+    python recipes/rl_grpo.py --config recipes/configs/tiny/rl_grpo.yaml --model_name_or_path outputs/tiny/sft_longcot
     accelerate launch recipes/rl_grpo.py --model_name_or_path outputs/sft --problems '{path: problems.jsonl}' \\
         --scorer outputs/ppm --output_dir outputs/grpo                                         # one GPU
     accelerate launch --config_file accelerate_configs/zero3.yaml recipes/rl_grpo.py --model_name_or_path outputs/sft \\
