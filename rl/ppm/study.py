@@ -409,7 +409,7 @@ def page(found: Mapping[str, Any]) -> str:
             f"*{question['verdict']}* for an effect of {question['smallest_effect']} points.",
             "",
         ]
-    lines += ["![accuracy over solutions and cost](answers.png)", "",
+    lines += ["![accuracy over solutions and cost](answers.svg)", "",
               "| strategy | rule | solutions | right | generated | read | scored | MFLOPs |",
               "|---|---|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
     for line in found["strategies"]:
@@ -439,7 +439,7 @@ def main() -> None:
     from data_prep.mcts.strategies import plot
 
     shown = [line for line in found["strategies"] if "least" not in line["rule"] and "mean" not in line["rule"]]
-    plot(shown, folder / "answers.png")
+    plot(shown, folder / "answers.svg")
 
 
 if __name__ == "__main__":

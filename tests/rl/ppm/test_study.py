@@ -65,7 +65,7 @@ def test_the_study_runs_to_its_report(tmp_path: Path) -> None:
         assert set(report[key]) == {"ppm", "orm", "pqm"}
     assert {line["strategy"] for line in report["strategies"]} == {"greedy", "best_of_n", "beam", "mcts"}
     assert all({"mean", "low", "high", "cost"} <= set(line) for line in report["strategies"])
-    assert (tmp_path / "smoke" / "answers.png").stat().st_size > 10_000
+    assert (tmp_path / "smoke" / "answers.svg").stat().st_size > 10_000
     page = (tmp_path / "smoke" / "README.md").read_text()
     assert "Expected before the run: holds." in page
     command = [sys.executable, "-m", "rl.ppm.limits", "--study", str(tmp_path), "--setting", "smoke", "--seeds", "0"]
