@@ -21,6 +21,7 @@ import yaml
 from data_prep.artefacts import library_versions, write_json
 from data_prep.mcts.records import read_trees
 from data_prep.mcts.tree import Tree
+from data_prep.small_world.search_study import train
 from data_prep.small_world.step_labels import label_of
 from rl.ppm.study import (
     HERE,
@@ -67,7 +68,9 @@ def in_order(rows: Sequence[dict[str, Any]]) -> float | None:
     return mean(shares) if shares else None
 
 
-def measured(model: Path, seed: int, setting: dict[str, Any], plan: dict[str, Any], folder: Path) -> dict[str, Any]:
+def measured(
+    model: Path, policy: Path, seed: int, setting: dict[str, Any], plan: dict[str, Any], folder: Path
+) -> dict[str, Any]:
     """The model on the held-out trees, as the search and as the truth values them, and on samples for the hard band."""
     from data_prep.mcts.strategies import arms_of, score_answers
     from data_prep.small_world.step_labels import step_label_rows
@@ -76,7 +79,6 @@ def measured(model: Path, seed: int, setting: dict[str, Any], plan: dict[str, An
 
     scorer = open_scorer(str(model), dtype="float32")
     args = strategy_arguments(setting, plan)
-    policy = folder / f"policy-{seed}"
     opened, grown, _ = answer_trees(args, ("best_of_n",), seed, setting["n_problems"], policy, scorer, folder)
     flat = [tree for some in grown["best_of_n"] for tree in some]
     scores = score_answers(flat, scorer, args.steps, opened.n_tokens)
@@ -131,10 +133,10 @@ def main() -> None:
     for seed in args.seeds or setting["seeds"]:
         folder = study / str(seed)
         for (name, own), short in zip(data.items(), (f"ppm-{n}", "ppm-truth", "ppm-all", "ppm-all-truth"), strict=True):
-            policy = folder / f"policy-{seed}"
+            policy = train(seed, setting["n_rows"], folder)
             if own is not None:
                 train_model(short, "pairs", policy, [folder / x for x in own], folder / "held_out", seed, folder)
-            found[name][str(seed)] = measured(folder / short, seed, setting, plan, folder)
+            found[name][str(seed)] = measured(folder / short, policy, seed, setting, plan, folder)
             print(seed, name, found[name][str(seed)], flush=True)
     target = args.report_dir or study
     write_json(target / "limits.json", {"data": found, "setting": args.setting, "libraries": library_versions()})
