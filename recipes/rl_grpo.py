@@ -24,7 +24,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # not recipes/: evaluate
 
 from data_prep.config import parse_config
 from data_prep.sources import DatasetConfig
-from rl.options import DECISIVE, GRPO_COMMON
+from rl.options import DECISIVE, GRPO_COMMON, ROLLOUTS
 
 
 @dataclass
@@ -67,7 +67,6 @@ class RlArguments:
     max_replacements: int = field(
         default=0, metadata={"help": "generations at most to replace groups without a signal (DAPO's dynamic sampling)"}
     )
-    added_tokens: list[str] = field(default_factory=list, metadata={"help": "markers to become single tokens"})
 
 
 def trainer_classes() -> list[type]:
@@ -97,7 +96,7 @@ def train(args: RlArguments, training: Any, folder: Path) -> None:
     check_settings(training)
     if args.pass_rate and not (len(args.pass_rate) == 2 and 0 <= args.pass_rate[0] <= args.pass_rate[1] <= 1):
         raise ValueError(f"--pass_rate {args.pass_rate}: the least and the most, from 0 to 1")
-    model, tokenizer, attention, padding_free = load_policy(args, training)
+    model, tokenizer, attention = load_policy(args, training)
     dropped: Counter[str] = Counter()
     inputs = read_verifiable(args.problems)
     dropped.update(inputs.dropped)
@@ -138,7 +137,7 @@ def train(args: RlArguments, training: Any, folder: Path) -> None:
         trainer = RolloutTrainer(
             model, rewards, training, train_dataset=data, eval_dataset=held_out, processing_class=tokenizer,
             advantage=args.advantage, process=process, max_replacements=args.max_replacements,
-            padding_free=padding_free,
+            padding_free=True,
         )  # fmt: skip
         say(
             f"model      {args.model_name_or_path}, {model.num_parameters() / 1e6:,.1f} M parameters, "
@@ -167,14 +166,6 @@ def train(args: RlArguments, training: Any, folder: Path) -> None:
         f"model      {folder}",
         f"next       python recipes/evaluate.py --model_name_or_path {folder} (and benchmarks, --config)",
     )
-
-
-# Settings of rollouts that a resumed run must share with the one that was begun.
-ROLLOUTS = (
-    "num_generations", "generation_batch_size", "steps_per_generation", "num_iterations", "max_completion_length",
-    "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "beta", "epsilon", "epsilon_high", "delta",
-    "scale_rewards", "importance_sampling_level", "mask_truncated_completions", "top_entropy_quantile",
-)  # fmt: skip
 
 
 def main() -> None:

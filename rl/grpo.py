@@ -17,12 +17,11 @@ from trl.rewards import get_repetition_penalty_reward, get_soft_overlong_punishm
 from data_prep.answers import AnswerChecker
 from data_prep.benchmarks import as_asked
 from data_prep.mcts.inputs import Inputs
-from data_prep.tokenization import end_of_turn_texts
 from rl.attention import choose_attention
 from rl.rewards import Format, Outcome, language
 from rl.rollouts import RolloutTrainer
-from rl.runs import check_training, write_model_manifest
-from rl.sft import small_tiles_on_cpu
+from rl.runs import check_training, end_together, save_finished, write_model_manifest
+from rl.sft import small_tiles_on_cpu, stop_at_turn_ends
 
 
 @dataclass
@@ -42,7 +41,7 @@ class RlConfig(GRPOConfig):
 # What the recipe decides itself: rewards, prompts, resuming, and code from model folders, which is never run.
 WITHOUT_EFFECT = (
     "reward_weights", "remove_unused_columns", "trust_remote_code", "model_init_kwargs", "resume_from_checkpoint",
-    "ignore_data_skip",
+    "ignore_data_skip", "shuffle_dataset",
 )  # fmt: skip
 
 
@@ -58,8 +57,8 @@ def check_settings(training: RlConfig) -> None:
         )
 
 
-def load_policy(args: Any, training: RlConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str, bool]:
-    """The policy, its tokenizer, a line that says how it attends, and whether updates go without padding."""
+def load_policy(args: Any, training: RlConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
+    """The policy, its tokenizer, and a line that says how it attends. Updates may go without padding."""
     name, revision = args.model_name_or_path, args.model_revision
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, padding_side="left")
     if tokenizer.chat_template is None:
@@ -74,7 +73,7 @@ def load_policy(args: Any, training: RlConfig) -> tuple[PreTrainedModel, PreTrai
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{name}: the weights cannot be loaded: {error}") from error
     small_tiles_on_cpu()
-    return model, tokenizer, f"attention {attention} ({reason})", True
+    return model, tokenizer, f"attention {attention} ({reason})"
 
 
 def prompts_of(
@@ -133,13 +132,8 @@ def finish(
         metrics["resumed_at_step"] = first_step
     if trainer.eval_dataset is not None:
         metrics |= trainer.evaluate()
-    tokenizer = trainer.processing_class
-    stops = tokenizer.convert_tokens_to_ids(end_of_turn_texts(tokenizer))
-    trainer.model.generation_config.eos_token_id = stops
-    trainer.save_model(str(folder))
-    trainer.save_metrics("all", metrics, combined=False)
-    trainer.save_state()
-    (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; the manifest says the same
+    stop_at_turn_ends(trainer)
+    save_finished(trainer, metrics)
     if trainer.is_world_process_zero():
         base = str(config["model"])
         trainer.create_model_card(model_name=folder.name, tags=["grpo", "long-cot"])
@@ -148,6 +142,5 @@ def finish(
             rows_in=len(problem_ids) + sum(dropped.values()), rows_out=len(problem_ids), rows_dropped=dict(dropped),
             metrics=metrics,
         )  # fmt: skip
-    trainer.accelerator.wait_for_everyone()
-    trainer.accelerator.end_training()
+    end_together(trainer)
     return metrics

@@ -51,6 +51,13 @@ DECISIVE = (
     "average_tokens_across_devices",
 )  # fmt: skip
 
+# The same for rollouts.
+ROLLOUTS = (
+    "num_generations", "generation_batch_size", "steps_per_generation", "num_iterations", "max_completion_length",
+    "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "beta", "epsilon", "epsilon_high", "delta",
+    "scale_rewards", "importance_sampling_level", "mask_truncated_completions", "top_entropy_quantile",
+)  # fmt: skip
+
 # The same for GRPO, where they differ.
 GRPO_COMMON = {
     "model_name_or_path": "the policy to begin from: model folder or Hub name",

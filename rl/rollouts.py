@@ -128,8 +128,9 @@ class RolloutTrainer(GRPOTrainer):
         n_rounds = 0
         while n_rounds < self.max_replacements and dead_N.any():
             n_rounds += 1
-            before = (self._rewards_RF, self._steps, found)
-            chance = torch.Generator().manual_seed(hash((self.args.seed, self._step, n_rounds)) % 2**63)
+            old_rewards_RF, old_steps = self._rewards_RF, self._steps
+            # By the optimizer step, which a resumed run shares with the one that was begun.
+            chance = torch.Generator().manual_seed(hash((self.args.seed, self.state.global_step, n_rounds)) % 2**63)
             drawn_N = torch.randint(len(self.train_dataset), (len(dead_N),), generator=chance)
             first = self.accelerator.process_index * len(inputs)
             others = [self.train_dataset[int(drawn_N[(first + i) // group])] for i in range(len(inputs))]
@@ -137,17 +138,20 @@ class RolloutTrainer(GRPOTrainer):
             take_N = dead_N & ~no_signal(self._total_rewards(), group)
             take_R = take_N.repeat_interleave(group)
             take_B = take_R[first : first + len(inputs)]
-            found = self._merged(before[2], fresh, take_B)
-            self._rewards_RF = torch.where(take_R[:, None], self._rewards_RF, before[0])
-            if self._steps is not None and before[1] is not None:
-                self._steps = StepScores(*(_rows(a, b, take_B, 0) for a, b in zip(before[1], self._steps, strict=True)))
+            self._rewards_RF = torch.where(take_R[:, None], self._rewards_RF, old_rewards_RF)
+            if self._steps is not None and old_steps is not None:
+                self._steps = StepScores(*(_rows(a, b, take_B, 0) for a, b in zip(old_steps, self._steps, strict=True)))
+            found = self._merged(found, fresh, take_B)
             dead_N = dead_N & ~take_N
         self._log("replaced/rounds", n_rounds)
         self._log("replaced/still_without_signal", dead_N.float().mean().item())
         return found
 
     def _merged(self, old: dict[str, Any], new: dict[str, Any], take_B: Tensor) -> dict[str, Any]:
-        """The rows of `new` where `take_B`, else of `old`; padded to the wider one. Prompts are padded on the left."""
+        """The rows of `new` where `take_B`, else of `old`; padded to the wider one. Prompts are padded on the left.
+
+        `_rewards_RF` is that of the merged rollouts already: a scale of the whole batch depends on all of them.
+        """
         found: dict[str, Any] = {}
         for name, value in old.items():
             if name == "num_items_in_batch":

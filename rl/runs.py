@@ -114,6 +114,21 @@ def write_model_manifest(trainer: Any, base: str, trained_on: Iterable[str], sta
     write_json(folder / MANIFEST, manifest)
 
 
+def save_finished(trainer: Any, metrics: Mapping[str, Any]) -> None:
+    """Writes model, all_results.json and trainer_state.json into the output folder."""
+    folder = Path(trainer.args.output_dir)
+    trainer.save_model(str(folder))
+    trainer.save_metrics("all", dict(metrics), combined=False)
+    trainer.save_state()
+    (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; the manifest says the same
+
+
+def end_together(trainer: Any) -> None:
+    """No process ends while another one still writes: the launcher would stop the rest."""
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
+
+
 def n_sharing() -> int:
     """Processes that share one sequence: the launcher's `parallelism_config_sp_size`, else 1."""
     return int(os.environ.get("PARALLELISM_CONFIG_SP_SIZE", "1"))

@@ -26,7 +26,7 @@ from data_prep.artefacts import (
 from data_prep.packing import CachedRows, PackedStream
 from data_prep.tokenization import end_of_turn_texts
 from rl.attention import choose_attention
-from rl.runs import check_training, n_sharing, refuse, write_model_manifest
+from rl.runs import check_training, end_together, n_sharing, refuse, save_finished, write_model_manifest
 
 
 @dataclass
@@ -237,6 +237,12 @@ def make_trainer(
     )
 
 
+def stop_at_turn_ends(trainer: Any) -> None:
+    """The saved model's generation stops where the chat template ends a turn."""
+    tokenizer = trainer.processing_class
+    trainer.model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(end_of_turn_texts(tokenizer))
+
+
 def finish(
     trainer: LongCotTrainer,
     result: Any,
@@ -251,7 +257,6 @@ def finish(
     those of the model that training began with included. `first_step`: where this process went on from; loss, tokens
     and time are those since then.
     """
-    folder = Path(trainer.args.output_dir)
     n_tokens = trainer.n_tokens_seen
     metrics = dict(result.metrics)
     if first_step:
@@ -260,18 +265,11 @@ def finish(
     metrics |= {f"data_{name}": value for name, value in rows.tally.as_dict().items() if isinstance(value, int)}
     if trainer.eval_dataset is not None:
         metrics |= trainer.evaluate()
-    tokenizer = trainer.processing_class
-    stops = tokenizer.convert_tokens_to_ids(end_of_turn_texts(tokenizer))
-    trainer.model.generation_config.eos_token_id = stops
-    trainer.save_model(str(folder))
-    trainer.save_metrics("all", metrics, combined=False)
-    trainer.save_state()
-    (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; the manifest says the same
+    stop_at_turn_ends(trainer)
+    save_finished(trainer, metrics)
     if trainer.is_world_process_zero():
         sign(trainer, rows, config, started, metrics)
-    # No process ends while another one still writes: the launcher would stop the rest.
-    trainer.accelerator.wait_for_everyone()
-    trainer.accelerator.end_training()
+    end_together(trainer)
     return metrics
 
 

@@ -92,10 +92,10 @@ def measured(
     for row, own in zip(rows, scorer.score([r["problem"] for r in rows], [r["steps"] for r in rows]), strict=True):
         row["score"] = own[-1]
     some, _ = step_label_rows(flat, 2, seed)
-    truth = measure(str(model), [str(folder / "held_out_truth")])
+    held_out, truth = metrics_of(model), measure(str(model), [str(folder / "held_out_truth")])
     return {
-        "pairs": metrics_of(model)["n_pairs_trained_on"],
-        "pair_accuracy": metrics_of(model)["pair_accuracy"],
+        "pairs": held_out["n_pairs_trained_on"],
+        "pair_accuracy": held_out["pair_accuracy"],
         "pair_accuracy_truth": truth["pair_accuracy"],
         "n_pairs_truth": truth["n_pairs"],
         "hard_solutions_in_order": in_order(rows),

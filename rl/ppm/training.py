@@ -17,7 +17,7 @@ from rl.ppm.format import Objective, StepFormat
 from rl.ppm.metrics import PairRecord, ValueRecord, ppm_metrics
 from rl.ppm.model import load_ppm, new_ppm
 from rl.ppm.trees import forest
-from rl.runs import check_training, write_model_manifest
+from rl.runs import check_training, end_together, save_finished, write_model_manifest
 
 FLEX_LENGTHS = 1024  # rows for FlexAttention are multiples of so many tokens long
 
@@ -264,10 +264,7 @@ def finish(
     metrics |= {f"data_{name.replace(' ', '_')}": n for name, n in rows.counts.items()}
     if trainer.eval_dataset is not None:
         metrics |= trainer.evaluate()
-    trainer.save_model(str(folder))
-    trainer.save_metrics("all", metrics, combined=False)
-    trainer.save_state()
-    (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; the manifest says the same
+    save_finished(trainer, metrics)
     if trainer.is_world_process_zero():
         base = str(config["model"])
         (folder / "README.md").write_text(card(folder.name, base, trainer.step_format, metrics))
@@ -277,9 +274,7 @@ def finish(
             rows_in=rows.counts["pairs"] + rows.counts["values"], rows_out=rows.counts["rows"], rows_dropped=left_out,
             metrics=metrics,
         )  # fmt: skip
-    # No process ends while another one still writes: the launcher would stop the rest.
-    trainer.accelerator.wait_for_everyone()
-    trainer.accelerator.end_training()
+    end_together(trainer)
     return metrics
 
 

@@ -13,6 +13,7 @@ from trl import GRPOConfig, GRPOTrainer
 import rl.attention  # noqa: F401  (registers "packed")
 from data_prep.small_world.samples import problem_rows
 from data_prep.small_world.search_study import SHIPPED
+from rl.advantages import group_relative
 from rl.rollouts import ProcessCredit, RolloutTrainer, no_signal
 
 
@@ -118,6 +119,30 @@ def test_groups_without_a_signal_give_way_to_other_prompts(tmp_path: Path) -> No
     assert log["replaced/groups_without_signal"] == 0.5
     assert log["replaced/rounds"] == 1
     assert log["replaced/still_without_signal"] == 0.0
+
+
+def test_a_scale_of_the_batch_is_that_of_the_rollouts_that_are_kept(tmp_path: Path) -> None:
+    calls = []
+
+    def first_all_the_same(completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
+        calls.append(1)
+        return [1.0] * 4 + evens(completion_ids)[4:] if len(calls) == 1 else evens(completion_ids)
+
+    settings = {"max_steps": 1, "scale_rewards": "batch", "temperature": 2.5}
+    one = trainer(RolloutTrainer, tmp_path, first_all_the_same, settings, max_replacements=1)
+    found: list[Any] = []
+    generate = one._generate_and_score_completions
+
+    def watched(inputs: Any) -> Any:
+        found.append(generate(inputs))
+        return found[-1]
+
+    one._generate_and_score_completions = watched
+    one.train()
+    assert len(calls) == 2
+    wanted = group_relative(one._total_rewards(), 4, "batch")
+    assert torch.allclose(found[0]["advantages"], wanted)
+    assert found[0]["advantages"][:4].any()
 
 
 def test_a_bound_is_kept_where_no_group_has_a_signal(tmp_path: Path) -> None:
