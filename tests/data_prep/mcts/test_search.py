@@ -367,7 +367,8 @@ def test_a_server_that_drops_and_delays_gives_the_same_trees(checker: AnswerChec
     with PolicyServer() as server:
         expected, _ = served(server, checker)
         server.script = ["drop", "500", "hang up", "503", "text", "no choices", "429", "no usage"] * 3
-        found, _ = served(server, checker)
+        # On a busy machine one request may meet most of them: it must not be given up for that.
+        found, _ = served(server, checker, retries=len(server.script))
     assert rows(found) == rows(expected)
 
 
