@@ -719,9 +719,11 @@ def test_resume_sends_what_is_missing(server, wanted, tmp_path):
     with ServerEngine(server.url, "policy", concurrency=2, retries=1, **FAST) as engine:
         with Journal(path) as journal:
             server.behave = lambda body: "500" if len(server.requests) > 10 else None
-            with pytest.raises(ServerError, match=r"^10 of 24 responses are finished, 14 are missing"):
+            with pytest.raises(ServerError) as raised:
                 sample(engine, journal=journal)
-            assert len(journal) == 10
+            finished = len(journal)  # 10, or 9: the other request was still under way when the server was given up
+            assert finished in (9, 10)
+            assert str(raised.value).startswith(f"{finished} of 24 responses are finished, {24 - finished} are missing")
         server.behave = None
         time.sleep(0.5)  # a request that was cancelled may still be on its way
         while server.in_flight:
@@ -729,12 +731,12 @@ def test_resume_sends_what_is_missing(server, wanted, tmp_path):
         server.requests.clear()
         with Journal(path) as journal:
             assert sample(engine, journal=journal) == wanted
-            assert len(server.requests) == 14
+            assert len(server.requests) == 24 - finished
             assert sample(engine, journal=journal) == wanted
-            assert len(server.requests) == 14
+            assert len(server.requests) == 24 - finished
             # More samples of the same prompts, or other settings, are other requests.
             assert [row[:2] for row in engine.sample(PROMPTS, n=3, max_new_tokens=6, seed=3, journal=journal)] == wanted
-            assert len(server.requests) == 14 + 12
+            assert len(server.requests) == 24 - finished + 12
             for more in (
                 {"temperature": 1.0},
                 {"stop": ["zz"]},
@@ -742,7 +744,7 @@ def test_resume_sends_what_is_missing(server, wanted, tmp_path):
                 {"top_p": 0.5},
             ):
                 sample(engine, journal=journal, **more)
-            assert len(server.requests) == 14 + 12 + 4 * 24
+            assert len(server.requests) == 24 - finished + 12 + 4 * 24
         with (
             ServerEngine(server.url, "another") as other,
             Journal(path) as journal,
