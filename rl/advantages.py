@@ -93,13 +93,17 @@ def gae(rewards_BT: Tensor, values_BT: Tensor, mask_BT: Tensor, gamma: float, la
     """Generalised advantage estimation (arXiv 1506.02438): sum of (gamma lam)^k delta_{t+k}, delta_t = r_t + gamma
     V_{t+1} - V_t. (B, T).
 
-    `values_BT`: of the state in which the token is chosen. Behind the last token the value is 0. The critic's target is
-    `gae(...) + values_BT`, with a lambda of its own where actor and critic differ (VC-PPO, arXiv 2503.01491).
+    `values_BT`: of the state in which the token is chosen. Behind the last token the value is 0; tokens that the mask
+    leaves out in between (a program's output) take no time. The critic's target is `gae(...) + values_BT`, with a
+    lambda of its own where actor and critic differ (VC-PPO, arXiv 2503.01491).
     """
+    order_BT = (~mask_BT).int().argsort(dim=1, stable=True)  # tokens of the mask to the left
+    rewards_BT, values_BT, mask_BT = (one.gather(1, order_BT) for one in (rewards_BT, values_BT, mask_BT))
     values_BT = values_BT.where(mask_BT, 0.0)
     next_BT = torch.cat([values_BT[:, 1:], torch.zeros_like(values_BT[:, :1])], dim=1)
     deltas_BT = (rewards_BT + gamma * next_BT - values_BT).where(mask_BT, 0.0)
-    return returns_to_go(deltas_BT, mask_BT, gamma * lam).where(mask_BT, 0.0)
+    advantages_BT = returns_to_go(deltas_BT, mask_BT, gamma * lam).where(mask_BT, 0.0)
+    return torch.zeros_like(advantages_BT).scatter(1, order_BT, advantages_BT)
 
 
 # ---------------------------------------------------------------------------------------------------- process credit

@@ -82,3 +82,13 @@ GRPO_COMMON = {
     "report_to": "trackio, wandb, tensorboard or none (default: none)",
     "seed": "(default: 42)",
 }
+
+# The same for PPO, where they differ.
+PPO_COMMON = GRPO_COMMON | {
+    "num_generations": "rollouts of a problem, at least 2 (default: 8)",
+    "learning_rate": "peak learning rate of the policy (default: 1e-06)",
+    "beta": "weight of the KL to the first policy, see kl (default: 0.0)",
+    "loss_type": "mean of the policy's loss: dapo, dr_grpo, grpo, bnpo, ... (default: dapo)",
+    "num_iterations": "updates with each generation (default: 1)",
+}
+del PPO_COMMON["scale_rewards"]

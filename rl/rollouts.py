@@ -29,15 +29,15 @@ from rl.advantages import (
 from rl.process import StepScores, score_steps
 
 Tensor = torch.Tensor
-Advantage = Literal["grpo", "rloo", "reinforce++"]
+Advantage = Literal["grpo", "rloo", "reinforce++", "gae"]
 
 
 @dataclass(frozen=True)
 class ProcessCredit:
     """How steps are paid: by the scores of `scorer`, see `rl.advantages.step_rewards`.
 
-    `weight`: of process advantages beside the outcome's. `gate`: they praise nothing in a solution that is not known
-    to be right. `steps`: of a thought (`text`) or of code-augmented solutions (`code`).
+    `weight`: of the steps beside the outcome. `gate`: they praise nothing in a solution that is not known to be right.
+    `steps`: of a thought (`text`) or of code-augmented solutions (`code`).
     """
 
     scorer: StepScorer
@@ -49,8 +49,9 @@ class ProcessCredit:
 
 
 class RolloutTrainer(GRPOTrainer):
-    """`advantage`: `grpo` as TRL has it, `rloo`, or `reinforce++`. With the last one `beta` weighs the KL to the first
-    policy in the reward of every token, and in no loss; with the others it is in the loss, as TRL has it.
+    """`advantage`: `grpo` as TRL has it, `rloo`, or `reinforce++` (and `gae`, see `rl.ppo`). `kl_in_reward`: `beta`
+    weighs the KL to the first policy in the reward of every token, which `reinforce++` and `gae` know, and in no loss;
+    else it is in the loss, as TRL has it.
 
     `process`: see there; the dataset has a column `problem` then. `max_replacements`: how often at most a generation
     is repeated, with other prompts, for groups whose rewards are all the same (DAPO, arXiv 2503.14476, section 3.2);
@@ -59,14 +60,14 @@ class RolloutTrainer(GRPOTrainer):
     """
 
     def __init__(
-        self, *args: Any, advantage: Advantage = "grpo", process: ProcessCredit | None = None,
-        max_replacements: int = 0, padding_free: bool = False, **kwargs: Any,
+        self, *args: Any, advantage: Advantage = "grpo", kl_in_reward: bool = False,
+        process: ProcessCredit | None = None, max_replacements: int = 0, padding_free: bool = False, **kwargs: Any,
     ):  # fmt: skip
         super().__init__(*args, **kwargs)
         self.advantage, self.process = advantage, process
         self.max_replacements, self.padding_free = max_replacements, padding_free
         self.kl_in_reward = 0.0
-        if advantage == "reinforce++":
+        if kl_in_reward:
             self.kl_in_reward, self.beta = self.args.beta, 0.0
         self._rewards_RF = torch.empty(0)  # of the last generation, of all processes
         self._steps: StepScores | None = None  # of this process
@@ -160,7 +161,7 @@ class RolloutTrainer(GRPOTrainer):
                 raise ValueError(f"groups cannot be replaced where rollouts have {name}: give --max_replacements 0")
             pad = self._tokenizer.pad_token_id if name in ("prompt_ids", "completion_ids") else 0
             found[name] = _rows(value, new[name], take_B, pad, left=name.startswith("prompt"))
-        mask_BT = _loss_mask(found)
+        mask_BT = loss_mask(found)
         found["num_items_in_batch"] = self.accelerator.gather(mask_BT.sum()).sum()
         if self.scale_rewards == "batch":
             found["advantages"] = self._own(group_relative(self._total_rewards(), self.num_generations, "batch"))
@@ -176,35 +177,37 @@ class RolloutTrainer(GRPOTrainer):
         elif self.advantage == "rloo":
             advantages_BT = self._own(leave_one_out(rewards_R, self.num_generations))[:, None]
         else:
-            mask_BT = _loss_mask(found).bool()
-            kl_BT = self._kl(found).where(mask_BT, 0.0)
-            kl_RT, mask_RT = self._gathered(kl_BT), self._gathered(mask_BT)
-            advantages_RT = reinforce_plus_plus(rewards_R, kl_RT, mask_RT, self.kl_in_reward)
+            mask_BT = loss_mask(found).bool()
+            kl_BT = self._kl(found, mask_BT)
+            advantages_RT = reinforce_plus_plus(
+                rewards_R, self._gathered(kl_BT), self._gathered(mask_BT), self.kl_in_reward
+            )
             advantages_BT = self._own(advantages_RT)[:, : kl_BT.shape[1]]
-            self._log("kl_in_reward", (kl_RT.sum() / mask_RT.sum().clamp(min=1)).item())
-        if self.process is None:
+        if self.process is None or self._steps is None:
             return advantages_BT
-        assert self._steps is not None
-        scores_RS, mask_RS = (
-            self._gathered(part.to(rewards_R.device)) for part in (self._steps.scores_BS, self._steps.mask_BS)
-        )
-        right_R = self._right()
-        paid_RS = step_rewards(scores_RS, mask_RS, self.process.credit, self.process.temperature)
+        paid_RS, mask_RS = self._paid_steps()
         process_RS = process_advantages(paid_RS, mask_RS, self.num_generations)
         if self.process.gate:
-            process_RS = gated(process_RS, right_R)
-        self._watch(scores_RS, mask_RS, paid_RS, right_R)
+            process_RS = gated(process_RS, self._right())
         own_BS = self._own(process_RS)[:, : self._steps.ends_BS.shape[1]]
+        ends_BS, mask_BS = (part.to(advantages_BT.device) for part in (self._steps.ends_BS, self._steps.mask_BS))
         n_tokens = found["completion_ids"].shape[1]
-        device = advantages_BT.device
-        return advantages_BT + self.process.weight * over_tokens(
-            own_BS, self._steps.ends_BS.to(device), self._steps.mask_BS.to(device), n_tokens
-        )
+        return advantages_BT + self.process.weight * over_tokens(own_BS, ends_BS, mask_BS, n_tokens)
 
-    def _kl(self, found: dict[str, Any]) -> Tensor:
+    def _paid_steps(self) -> tuple[Tensor, Tensor]:
+        """What the steps of all processes earn, (R, S), and where there are steps. Logs what is to be watched."""
+        assert self.process is not None
+        assert self._steps is not None
+        device = self._rewards_RF.device
+        scores_RS, mask_RS = (self._gathered(part.to(device)) for part in (self._steps.scores_BS, self._steps.mask_BS))
+        paid_RS = step_rewards(scores_RS, mask_RS, self.process.credit, self.process.temperature)
+        self._watch(scores_RS, mask_RS, paid_RS, self._right())
+        return paid_RS, mask_RS
+
+    def _kl(self, found: dict[str, Any], mask_BT: Tensor) -> Tensor:
         """log p - log p of the first policy of the tokens that were sampled, (B, T); 0 without a KL penalty."""
         if self.kl_in_reward == 0.0:
-            return torch.zeros_like(found["completion_ids"], dtype=torch.float32)
+            return torch.zeros_like(mask_BT, dtype=torch.float32)
         ids = torch.cat([found["prompt_ids"], found["completion_ids"]], dim=1)
         mask = torch.cat([found["prompt_mask"], found["completion_mask"]], dim=1)
         n = found["completion_ids"].shape[1]
@@ -219,7 +222,10 @@ class RolloutTrainer(GRPOTrainer):
                 model = self.accelerator.unwrap_model(self.model)
                 with use_adapter(model, adapter_name="ref" if "ref" in model.peft_config else None):
                     first_BT, _, _ = self._get_per_token_logps_and_entropies(self.model, ids, mask, n, batch)
-        return (own_BT - first_BT).float()
+        kl_BT = (own_BT - first_BT).float().where(mask_BT, 0.0)
+        sums = self.accelerator.gather(torch.stack([kl_BT.sum(), mask_BT.sum()])[None]).sum(0)
+        self._log("kl_in_reward", (sums[0] / sums[1].clamp(min=1)).item())
+        return kl_BT
 
     # ------------------------------------------------------------------------------------------- update without padding
 
@@ -253,9 +259,9 @@ class RolloutTrainer(GRPOTrainer):
                     input_ids=ids_BT[there_BT][None], position_ids=positions_BT[there_BT][None],
                     labels=ids_BT.masked_fill(~scored_BT, -100)[there_BT][None], fused_lm_head=True, **options,
                 )  # fmt: skip
-            logps.append(_unpacked(out.log_probs, scored_BT, there_BT)[:, -logits_to_keep:])
+            logps.append(unpacked(out.log_probs, scored_BT, there_BT)[:, -logits_to_keep:])
             if compute_entropy:
-                entropies.append(_unpacked(out.entropy, scored_BT, there_BT)[:, -logits_to_keep:])
+                entropies.append(unpacked(out.entropy, scored_BT, there_BT)[:, -logits_to_keep:])
             if compute_aux_loss:
                 losses.append(out.aux_loss)
         return (
@@ -317,7 +323,7 @@ def correlation(a: Tensor, b: Tensor) -> float:
     return torch.corrcoef(torch.stack([a.float(), b.float()]))[0, 1].item()
 
 
-def _loss_mask(found: dict[str, Any]) -> Tensor:
+def loss_mask(found: dict[str, Any]) -> Tensor:
     mask_BT = found["completion_mask"]
     return mask_BT * found["tool_mask"] if "tool_mask" in found else mask_BT
 
@@ -330,7 +336,7 @@ def _rows(old: Tensor, new: Tensor, take_B: Tensor, pad: float, left: bool = Fal
     return torch.where(take_B.to(old.device).view(-1, *[1] * (old.ndim - 1)), new, old)
 
 
-def _unpacked(values_1N: Tensor, scored_BT: Tensor, there_BT: Tensor) -> Tensor:
+def unpacked(values_1N: Tensor, scored_BT: Tensor, there_BT: Tensor) -> Tensor:
     """Values of the tokens behind the first one of a packed row, at their places; 0 elsewhere."""
     values_N = F.pad(values_1N[0], (1, 0))  # nothing is said of the row's first token
     return values_N.new_zeros(there_BT.shape).masked_scatter(there_BT, values_N) * scored_BT

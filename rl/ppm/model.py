@@ -70,26 +70,35 @@ def new_ppm(
     step's score must not depend on chance. Raises ValueError if the architecture has no such class, or for weights
     that cannot be loaded.
     """
+    # Differences of logits do not know a bias: its gradient would be rounding, which Adam makes as large as any other.
+    bias = step_format.objective != "pairs" or step_format.bounded_in_training
+    model = scalar_model(policy, bias, dtype, attention, revision)
+    if n_tokens > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(n_tokens)
+    setattr(model.config, KEY, step_format.as_dict())
+    return model
+
+
+def scalar_model(policy: str, bias: bool, dtype: str, attention: str, revision: str = "main") -> PreTrainedModel:
+    """The policy with a head of one number a token, as good as zero, in the place of its own. Raises ValueError."""
     config = AutoConfig.from_pretrained(policy, revision=revision)
     text = config.get_text_config()
     spread = text.initializer_range
     text.initializer_range = ALMOST_ZERO  # of what the checkpoint does not have: the head
     config.num_labels = 1
-    # Differences of logits do not know a bias: its gradient would be rounding, which Adam makes as large as any other.
-    config.token_classification_bias = step_format.objective != "pairs" or step_format.bounded_in_training
+    config.token_classification_bias = bias
     for name in NO_DROPOUT:
         if name == "classifier_dropout" or getattr(text, name, None):
             setattr(text, name, 0.0)
     model = _load(policy, config, missing="score.", dtype=dtype, attn_implementation=attention, revision=revision)
     model.config.get_text_config().initializer_range = spread
-    if n_tokens > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(n_tokens)
     model.config.use_cache = False
-    setattr(model.config, KEY, step_format.as_dict())
     return model
 
 
-def load_ppm(folder: str, dtype: str = "auto") -> tuple[PreTrainedModel, PreTrainedTokenizerBase, StepFormat]:
+def load_ppm(
+    folder: str, dtype: str = "auto", attention: str = "tree"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, StepFormat]:
     """A trained model with its tokenizer and what its config says of scores. Raises ValueError."""
     config = AutoConfig.from_pretrained(folder)
     found = getattr(config, KEY, None)
@@ -101,7 +110,7 @@ def load_ppm(folder: str, dtype: str = "auto") -> tuple[PreTrainedModel, PreTrai
     step_format = StepFormat.from_dict(found)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     check_tokenizer(folder, tokenizer, step_format)
-    return _load(folder, config, dtype=dtype, attn_implementation="tree"), tokenizer, step_format
+    return _load(folder, config, dtype=dtype, attn_implementation=attention), tokenizer, step_format
 
 
 def _load(folder: str, config: Any, missing: str | None = None, **options: Any) -> PreTrainedModel:

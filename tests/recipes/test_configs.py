@@ -29,7 +29,8 @@ OWN = {
     "compare": ["CompareArguments"],
     "pretrain_small_world": ["PretrainArguments"],
     "quickstart": ["QuickstartArguments"],
-    "rl_grpo": ["RlArguments"],
+    "rl_grpo": ["GrpoArguments"],
+    "rl_ppo": ["PpoArguments"],
     "train_ppm": ["PpmArguments"],
 }
 

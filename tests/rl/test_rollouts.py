@@ -87,7 +87,14 @@ def test_log_probabilities_without_padding_are_the_padded_ones(tmp_path: Path) -
 @pytest.mark.parametrize("advantage", ["grpo", "rloo", "reinforce++"])
 def test_each_advantage_trains_with_process_credit(tmp_path: Path, advantage: str) -> None:
     process = ProcessCredit(Lengths(), "recovery", gate=False, steps="code")
-    one = trainer(RolloutTrainer, tmp_path, settings={"beta": 0.01}, advantage=advantage, process=process)
+    one = trainer(
+        RolloutTrainer,
+        tmp_path,
+        settings={"beta": 0.01},
+        advantage=advantage,
+        kl_in_reward=advantage == "reinforce++",
+        process=process,
+    )
     seen = []
     compute_loss = one._compute_loss
 

@@ -1,9 +1,9 @@
-"""GRPO of a recipe: settings, problems as prompts, rewards, the finished folder."""
+"""What the recipes of reinforcement learning share: settings, problems as prompts, rewards, the finished folder."""
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,16 @@ from trl import GRPOConfig
 from trl.rewards import get_repetition_penalty_reward, get_soft_overlong_punishment
 
 from data_prep.answers import AnswerChecker
-from data_prep.benchmarks import as_asked
-from data_prep.mcts.inputs import Inputs
+from data_prep.artefacts import now
+from data_prep.benchmarks import as_asked, content_hash
+from data_prep.formats import opens_thought
+from data_prep.mcts.inputs import Inputs, read_verifiable
+from rl.arguments import RolloutArguments
 from rl.attention import choose_attention
+from rl.options import DECISIVE, ROLLOUTS
 from rl.rewards import Format, Outcome, language
-from rl.rollouts import RolloutTrainer
-from rl.runs import check_training, end_together, save_finished, write_model_manifest
+from rl.rollouts import ProcessCredit, RolloutTrainer
+from rl.runs import check_training, end_together, resume_point, save_finished, write_model_manifest
 from rl.sft import small_tiles_on_cpu, stop_at_turn_ends
 
 
@@ -45,9 +49,11 @@ WITHOUT_EFFECT = (
 )  # fmt: skip
 
 
-def check_settings(training: RlConfig) -> None:
+def check_settings(args: RolloutArguments, training: RlConfig) -> None:
     """Raises ValueError for settings that would have no effect, a wrong one, or make a run that cannot be resumed."""
     check_training(training, WITHOUT_EFFECT)
+    if args.pass_rate and not (len(args.pass_rate) == 2 and 0 <= args.pass_rate[0] <= args.pass_rate[1] <= 1):
+        raise ValueError(f"--pass_rate {args.pass_rate}: the least and the most, from 0 to 1")
     every = training.steps_per_generation * training.num_iterations / training.gradient_accumulation_steps
     steps = training.save_steps
     if training.save_strategy == "steps" and (steps != int(steps) or steps % every):
@@ -121,26 +127,108 @@ def rewards_of(args: Any, checker: AnswerChecker, longest: int, thought_open: bo
     return [reward for reward, weight in found if weight], [weight for _, weight in found if weight]
 
 
-def finish(
-    trainer: RolloutTrainer, result: Any, problem_ids: Sequence[str], content: str, dropped: Mapping[str, int],
-    config: Mapping[str, Any], started: str, first_step: int = 0,
-) -> dict[str, float]:  # fmt: skip
+@dataclass
+class Run:
+    """A run before its first step: what it reads, and what decides its weights."""
+
+    stage: str
+    args: RolloutArguments
+    training: RlConfig
+    data: Dataset
+    held_out: Dataset | None
+    n_read: int
+    dropped: Counter[str]
+    thought_open: bool
+    process: ProcessCredit | None
+    decisive: dict[str, Any]
+    checkpoint: Path | None
+    started: str
+
+    @property
+    def first_step(self) -> int:
+        return int(self.checkpoint.name.removeprefix("checkpoint-")) if self.checkpoint else 0
+
+    @property
+    def described(self) -> str:
+        left_out = "".join(f"; {n:,} left out: {reason}" for reason, n in self.dropped.items())
+        held_out = f"; {len(self.held_out):,} held out" if self.held_out else ""
+        return f"{len(self.data):,} of {self.n_read:,} rows{left_out}{held_out}"
+
+    @property
+    def batch_described(self) -> str:
+        group = self.training.num_generations
+        return (
+            f"{self.decisive['rollouts_per_step'] // group:,} problems x {group} rollouts of up to "
+            f"{self.training.max_completion_length:,} tokens a step"
+        )
+
+    def rewards_described(self, rewards: Sequence[Any], weights: Sequence[float]) -> str:
+        steps = (
+            f"; steps paid by {self.args.scorer}: {self.args.process_credit} x {self.args.process_weight:g}"
+            if self.process
+            else ""
+        )
+        return ", ".join(f"{r.__name__} x {w:g}" for r, w in zip(rewards, weights, strict=True)) + steps
+
+
+def prepare(
+    stage: str, args: RolloutArguments, training: RlConfig, tokenizer: PreTrainedTokenizerBase, folder: Path
+) -> Run:
+    """Reads the problems, opens the scorer, and finds the checkpoint to go on from. Raises ValueError."""
+    started = now()
+    inputs = read_verifiable(args.problems)
+    dropped = Counter(inputs.dropped)
+    band = (args.pass_rate[0], args.pass_rate[1]) if args.pass_rate else None
+    longest = args.max_prompt_length
+    data = prompts_of(inputs, tokenizer, args.instruction, longest, band, args.curriculum, dropped)
+    training.shuffle_dataset = not args.curriculum
+    held_out = None
+    if args.eval_problems:
+        measured = read_verifiable(args.eval_problems)
+        held_out = prompts_of(measured, tokenizer, args.instruction, longest, None, False, Counter())
+        if both := set(held_out["problem_id"]) & set(data["problem_id"]):
+            raise ValueError(f"--eval_problems: {len(both):,} of them are in --problems too: give others")
+    first = tokenizer.apply_chat_template(data[0]["prompt"], tokenize=False, add_generation_prompt=True)
+    per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * training.world_size
+    decisive = {
+        "model": args.model_name_or_path, "revision": args.model_revision, "data": content_hash(data.to_list()),
+        "rollouts_per_step": per_step, "seed": training.seed,
+        **{k: v for k, v in asdict(args).items() if k not in ("problems", "eval_problems", "model_name_or_path")},
+        **{name: getattr(training, name) for name in (*DECISIVE, *ROLLOUTS) if hasattr(training, name)},
+    }  # fmt: skip
+    checkpoint = resume_point(folder, decisive)
+    process = None
+    if args.scorer:
+        from rl.ppm.scoring import open_scorer
+
+        process = ProcessCredit(
+            open_scorer(args.scorer), args.process_credit, args.process_weight, args.process_gate,
+            args.process_temperature,
+        )  # fmt: skip
+    return Run(
+        stage, args, training, data, held_out, inputs.n_read, dropped, opens_thought(first, []), process, decisive,
+        checkpoint, started,
+    )  # fmt: skip
+
+
+def finish(trainer: RolloutTrainer, result: Any, run: Run) -> dict[str, float]:
     """Measures, saves and signs the model folder; returns the metrics, which stand in all_results.json too."""
     folder = Path(trainer.args.output_dir)
     metrics = dict(result.metrics)
-    if first_step:
-        metrics["resumed_at_step"] = first_step
+    if run.first_step:
+        metrics["resumed_at_step"] = run.first_step
     if trainer.eval_dataset is not None:
         metrics |= trainer.evaluate()
     stop_at_turn_ends(trainer)
     save_finished(trainer, metrics)
     if trainer.is_world_process_zero():
-        base = str(config["model"])
-        trainer.create_model_card(model_name=folder.name, tags=["grpo", "long-cot"])
+        trainer.create_model_card(model_name=folder.name, tags=[run.stage.removeprefix("rl_"), "long-cot"])
+        problem_ids = run.data["problem_id"]
         write_model_manifest(
-            trainer, base, problem_ids, started, stage="rl_grpo", config=config, content=content,
-            rows_in=len(problem_ids) + sum(dropped.values()), rows_out=len(problem_ids), rows_dropped=dict(dropped),
-            metrics=metrics,
+            trainer, run.args.model_name_or_path, problem_ids, run.started, stage=run.stage,
+            config={**asdict(run.args), **run.decisive}, content=run.decisive["data"],
+            rows_in=len(problem_ids) + sum(run.dropped.values()), rows_out=len(problem_ids),
+            rows_dropped=dict(run.dropped), metrics=metrics,
         )  # fmt: skip
     end_together(trainer)
     return metrics

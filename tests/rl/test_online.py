@@ -10,8 +10,8 @@ from data_prep.answers import AnswerChecker
 from data_prep.mcts.inputs import Inputs
 from data_prep.small_world.samples import problem_rows
 from data_prep.small_world.search_study import SHIPPED
-from recipes.rl_grpo import RlArguments
-from rl.grpo import prompts_of, rewards_of
+from rl.arguments import RolloutArguments
+from rl.online import prompts_of, rewards_of
 
 TOKENIZER = AutoTokenizer.from_pretrained(SHIPPED)
 
@@ -46,7 +46,7 @@ def test_long_prompts_are_left_out_and_an_instruction_stands_behind_the_problem(
 
 def test_rewards_are_those_that_have_a_weight() -> None:
     with AnswerChecker() as checker:
-        args = RlArguments("policy", format_weight=0.1, overlong_tokens=20, repetition_weight=0.5)
+        args = RolloutArguments("policy", format_weight=0.1, overlong_tokens=20, repetition_weight=0.5)
         rewards, weights = rewards_of(args, checker, 100, False)
     names = [reward.__name__ for reward in rewards]
     assert names == ["outcome", "format", "repetition_penalty_reward", "soft_overlong_punishment_reward"]
