@@ -47,7 +47,8 @@ def hardware() -> dict[str, Any]:
 
 def train(args: GrpoArguments, training: Any, folder: Path) -> None:
     from data_prep.answers import AnswerChecker
-    from rl.online import check_settings, finish, load_policy, prepare, rewards_of
+    from rl.monitor import Monitor
+    from rl.online import check_settings, finish, load_policy, prepare, rewards_of, seen
     from rl.rollouts import RolloutTrainer
     from rl.runs import disk_errors_explained, n_steps, say
 
@@ -62,7 +63,8 @@ def train(args: GrpoArguments, training: Any, folder: Path) -> None:
         trainer = RolloutTrainer(
             model, rewards, training, train_dataset=run.data, eval_dataset=run.held_out, processing_class=tokenizer,
             advantage=args.advantage, kl_in_reward=args.advantage == "reinforce++", process=run.process,
-            max_replacements=args.max_replacements, padding_free=True,
+            max_replacements=args.max_replacements, padding_free=True, rollouts_every=args.rollouts_every,
+            callbacks=[Monitor()],
         )  # fmt: skip
         say(
             f"model      {args.model_name_or_path}, {model.num_parameters() / 1e6:,.1f} M parameters, "
@@ -82,6 +84,7 @@ def train(args: GrpoArguments, training: Any, folder: Path) -> None:
     say(
         f"result     {trainer.state.global_step:,} steps" + ("" if held is None else f"; held-out pass@1 {held:.1%}"),
         f"model      {folder}",
+        *seen(folder, trainer.state.log_history),
         f"next       python recipes/evaluate.py --model_name_or_path {folder} (and benchmarks, --config)",
     )
 

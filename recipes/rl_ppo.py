@@ -56,7 +56,8 @@ def hardware() -> dict[str, Any]:
 
 def train(args: PpoArguments, training: Any, folder: Path) -> None:
     from data_prep.answers import AnswerChecker
-    from rl.online import check_settings, finish, load_policy, prepare, rewards_of
+    from rl.monitor import Monitor
+    from rl.online import check_settings, finish, load_policy, prepare, rewards_of, seen
     from rl.ppo import PpoSettings, PpoTrainer, add_critic
     from rl.runs import disk_errors_explained, n_steps, say
 
@@ -78,6 +79,7 @@ def train(args: PpoArguments, training: Any, folder: Path) -> None:
         trainer = PpoTrainer(
             model, rewards, training, train_dataset=run.data, eval_dataset=run.held_out, processing_class=tokenizer,
             ppo=ppo, kl_in_reward=args.kl == "reward", process=run.process, max_replacements=args.max_replacements,
+            rollouts_every=args.rollouts_every, callbacks=[Monitor()],
         )  # fmt: skip
         say(
             f"model      {args.model_name_or_path}, {model.num_parameters() / 1e6:,.1f} M parameters with the critic, "
@@ -99,6 +101,7 @@ def train(args: PpoArguments, training: Any, folder: Path) -> None:
     say(
         f"result     {trainer.state.global_step:,} steps" + ("" if held is None else f"; held-out pass@1 {held:.1%}"),
         f"model      {folder}; the critic in {folder / 'critic'}",
+        *seen(folder, trainer.state.log_history),
         f"next       python recipes/evaluate.py --model_name_or_path {folder} (and benchmarks, --config)",
     )
 

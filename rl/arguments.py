@@ -43,3 +43,6 @@ class RolloutArguments:
     max_replacements: int = field(
         default=0, metadata={"help": "generations at most to replace groups without a signal (DAPO's dynamic sampling)"}
     )
+    rollouts_every: int = field(
+        default=20, metadata={"help": "steps between those whose rollouts are kept, for rollouts.html (0: none)"}
+    )

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from data_prep.formats import opens_thought
 from data_prep.mcts.inputs import Inputs, read_verifiable
 from rl.arguments import RolloutArguments
 from rl.attention import choose_attention
+from rl.monitor import first_warnings, plot
 from rl.options import DECISIVE, ROLLOUTS
+from rl.records import FOLDER, write_page
 from rl.rewards import Format, Outcome, language
 from rl.rollouts import ProcessCredit, RolloutTrainer
 from rl.runs import check_training, end_together, resume_point, save_finished, write_model_manifest
@@ -222,13 +224,24 @@ def finish(trainer: RolloutTrainer, result: Any, run: Run) -> dict[str, float]:
     stop_at_turn_ends(trainer)
     save_finished(trainer, metrics)
     if trainer.is_world_process_zero():
+        plot(trainer.state.log_history, folder / "curves.svg")
+        if (folder / FOLDER).is_dir():
+            write_page(folder)
         trainer.create_model_card(model_name=folder.name, tags=[run.stage.removeprefix("rl_"), "long-cot"])
         problem_ids = run.data["problem_id"]
         write_model_manifest(
             trainer, run.args.model_name_or_path, problem_ids, run.started, stage=run.stage,
             config={**asdict(run.args), **run.decisive}, content=run.decisive["data"],
             rows_in=len(problem_ids) + sum(run.dropped.values()), rows_out=len(problem_ids),
-            rows_dropped=dict(run.dropped), metrics=metrics,
+            rows_dropped=dict(run.dropped),
+            metrics=metrics | {"warned_at_step": first_warnings(trainer.state.log_history)},
         )  # fmt: skip
     end_together(trainer)
     return metrics
+
+
+def seen(folder: Path, history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines that say where to look, and what there was to warn of."""
+    page = f"; rollouts in {folder / 'rollouts.html'}" if (folder / "rollouts.html").is_file() else ""
+    warned = ", ".join(f"{name} from step {step:,}" for name, step in first_warnings(history).items())
+    return [f"look at    curves in {folder / 'curves.svg'}{page}", *([f"warned of  {warned}"] if warned else [])]

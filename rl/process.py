@@ -1,6 +1,7 @@
 """Steps of rollouts: where they end among the tokens, and what a process reward model thinks of them."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -8,6 +9,7 @@ from tokenizers.decoders import DecodeStream
 
 from data_prep.mcts.scoring import StepScorer, check_range
 from data_prep.mcts.steps import segments, thought_steps
+from data_prep.responses import whole_characters
 
 
 class StepScores(NamedTuple):
@@ -47,6 +49,14 @@ def step_ends(tokenizer: Any, ids: Sequence[int], steps: Sequence[str]) -> list[
     if ends:
         ends[-1] = len(ids) - 1
     return ends
+
+
+def step_texts(tokenizer: Any, ids: Sequence[int], ends: Sequence[int]) -> list[str]:
+    """The texts of the steps that end at these places, special tokens skipped."""
+    return [
+        whole_characters(tokenizer.decode(ids[before + 1 : end + 1], skip_special_tokens=True))
+        for before, end in pairwise([-1, *ends])
+    ]
 
 
 def score_steps(

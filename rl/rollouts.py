@@ -5,8 +5,9 @@ for steps from a process reward model, other prompts in the place of groups with
 padding. With none of these a run is TRL's own, number by number.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -15,7 +16,11 @@ from accelerate.utils import gather_object
 from trl import GRPOTrainer
 from trl.trainer.utils import is_async_callable, use_adapter
 
+from data_prep.answers import extract_answer
+from data_prep.curation.quality import ends_in_loop
 from data_prep.mcts.scoring import StepScorer
+from data_prep.mcts.steps import corrects_itself
+from data_prep.responses import whole_characters
 from rl.advantages import (
     Credit,
     gated,
@@ -26,7 +31,9 @@ from rl.advantages import (
     reinforce_plus_plus,
     step_rewards,
 )
-from rl.process import StepScores, score_steps
+from rl.process import StepScores, score_steps, step_texts
+from rl.records import write_rollouts
+from rl.rewards import texts
 
 Tensor = torch.Tensor
 Advantage = Literal["grpo", "rloo", "reinforce++", "gae"]
@@ -56,16 +63,19 @@ class RolloutTrainer(GRPOTrainer):
     `process`: see there; the dataset has a column `problem` then. `max_replacements`: how often at most a generation
     is repeated, with other prompts, for groups whose rewards are all the same (DAPO, arXiv 2503.14476, section 3.2);
     all processes generate equally often. `padding_free`: log probabilities are computed without padding, for models
-    whose attention keeps packed documents apart (see `rl.attention`).
+    whose attention keeps packed documents apart (see `rl.attention`). `rollouts_every`: optimizer steps between
+    generations whose rollouts are kept in the output folder (see `rl.records`); 0: none are.
     """
 
     def __init__(
         self, *args: Any, advantage: Advantage = "grpo", kl_in_reward: bool = False,
-        process: ProcessCredit | None = None, max_replacements: int = 0, padding_free: bool = False, **kwargs: Any,
+        process: ProcessCredit | None = None, max_replacements: int = 0, padding_free: bool = False,
+        rollouts_every: int = 0, **kwargs: Any,
     ):  # fmt: skip
         super().__init__(*args, **kwargs)
         self.advantage, self.process = advantage, process
         self.max_replacements, self.padding_free = max_replacements, padding_free
+        self.rollouts_every = rollouts_every
         self.kl_in_reward = 0.0
         if kl_in_reward:
             self.kl_in_reward, self.beta = self.args.beta, 0.0
@@ -106,6 +116,11 @@ class RolloutTrainer(GRPOTrainer):
                 )  # fmt: skip
             except Exception as error:
                 self._failures.append(f"process reward: {type(error).__name__}: {error}")
+        found = [(float(corrects_itself(text)), float(ends_in_loop(text) is not None)) for text in texts(completions)]
+        of_texts_R2 = self.accelerator.gather(torch.tensor(found, device=self.accelerator.device))
+        mode = "train" if self.model.training else "eval"
+        for name, share in zip(("text/self_correction", "text/loops"), of_texts_R2.mean(0).tolist(), strict=True):
+            self._metrics[mode][name].append(share)
         self._rewards_RF = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if failures := gather_object(self._failures):
             raise ValueError(f"no reward, {failures[0]}")
@@ -115,13 +130,18 @@ class RolloutTrainer(GRPOTrainer):
         found = super()._generate_and_score_completions(inputs)
         if not self.model.training:
             return found
-        found = self._replace_groups(inputs, found)
+        found, inputs = self._replace_groups(inputs, found)
         if self.advantage != "grpo" or self.process is not None:
             found["advantages"] = self._advantages(found)
+        if self.rollouts_every and self.state.global_step % self.rollouts_every == 0:
+            self._record(inputs, found)
         return found
 
-    def _replace_groups(self, inputs: Any, found: dict[str, Any]) -> dict[str, Any]:
-        """Rollouts of groups whose rewards are all the same give way to those of other prompts, where these differ."""
+    def _replace_groups(self, inputs: Any, found: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Rollouts of groups whose rewards are all the same give way to those of other prompts, where these differ.
+
+        Also returns the rows of the data set that the rollouts belong to.
+        """
         group = self.num_generations
         rewards_R = self._total_rewards()
         dead_N = no_signal(rewards_R, group)
@@ -143,10 +163,11 @@ class RolloutTrainer(GRPOTrainer):
             if self._steps is not None and old_steps is not None:
                 self._steps = StepScores(*(_rows(a, b, take_B, 0) for a, b in zip(old_steps, self._steps, strict=True)))
             found = self._merged(found, fresh, take_B)
+            inputs = [new if take else old for old, new, take in zip(inputs, others, take_B.tolist(), strict=True)]
             dead_N = dead_N & ~take_N
         self._log("replaced/rounds", n_rounds)
         self._log("replaced/still_without_signal", dead_N.float().mean().item())
-        return found
+        return found, inputs
 
     def _merged(self, old: dict[str, Any], new: dict[str, Any], take_B: Tensor) -> dict[str, Any]:
         """The rows of `new` where `take_B`, else of `old`; padded to the wider one. Prompts are padded on the left.
@@ -277,9 +298,42 @@ class RolloutTrainer(GRPOTrainer):
         last_R = scores_RS.gather(1, (n_R - 1).clamp(min=0)[:, None])[:, 0]
         self._log("process/score_last", last_R[n_R > 0].mean().item())
         self._log("process/reward", paid_RS.sum(1)[n_R > 0].mean().item())
+        self._log("process/reward_std", paid_RS.sum(1)[n_R > 0].std().item())
         self._log("process/steps", n_R.float().mean().item())
         known_R = (n_R > 0) & ~right_R.isnan()
         self._log("process/correlation_with_outcome", correlation(last_R[known_R], right_R[known_R]))
+
+    def _record(self, inputs: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> None:
+        """Writes the rollouts of all processes, with what they earned."""
+        mask_BT = found["completion_mask"].bool()
+        ids = [own[there].tolist() for own, there in zip(found["completion_ids"], mask_BT, strict=True)]
+        rewards_BF = self._own(self._rewards_RF).tolist()
+        advantages_BT = found["advantages"].view(len(ids), -1).expand_as(mask_BT)
+        means_B = ((advantages_BT * mask_BT).sum(1) / mask_BT.sum(1).clamp(min=1)).tolist()
+        end_tokens = {self._tokenizer.eos_token_id, self._tokenizer.pad_token_id}
+        verdicts = {1.0: "right", 0.0: "wrong"}
+        rows = []
+        for i, (row, own) in enumerate(zip(inputs, ids, strict=True)):
+            text = whole_characters(self._tokenizer.decode(own, skip_special_tokens=True))
+            rewards = dict(zip(self.reward_func_names, rewards_BF[i], strict=True))
+            n = int(self._steps.mask_BS[i].sum()) if self._steps is not None else 0
+            ends = self._steps.ends_BS[i, :n].tolist() if self._steps is not None else []
+            rows.append(
+                {
+                    "problem_id": row["problem_id"], "sample": i % self.num_generations, "response": text,
+                    "model": f"{Path(self.args.output_dir).name} at step {self.state.global_step}",
+                    "prompt_format": "chat template", "n_tokens": len(own), "seed": self.args.seed,
+                    "finish_reason": "stop" if own and own[-1] in end_tokens else "length",
+                    "extracted": extract_answer(text), "step": self.state.global_step, "problem": row["problem"],
+                    "answer": row["answer"], "advantage": means_B[i], "steps": step_texts(self._tokenizer, own, ends),
+                    "verdict": verdicts.get(rewards["outcome"]) if "outcome" in rewards else None,
+                    "rewards": [(name, None if value != value else value) for name, value in rewards.items()],
+                    "step_scores": self._steps.scores_BS[i, :n].tolist() if self._steps is not None else [],
+                }
+            )  # fmt: skip
+        rows = gather_object(rows)
+        if self.accelerator.is_main_process:
+            write_rollouts(Path(self.args.output_dir), self.state.global_step, rows)
 
     # --------------------------------------------------------------------------------------------------------- helpers
 

@@ -136,10 +136,21 @@ def segments(solution: str) -> list[str]:
 # ------------------------------------------------------------------------------------------------- steps of a thought
 
 LEAST, MOST = 64, 512  # tokens of a step
+# What is said where something written before is taken back, or doubted.
+CORRECTS = re.compile(
+    r"\b(?:wait|hmm+|hold on|scratch that|i made an? (?:mistake|error)|(?:that|this)(?: is|'s| was|) "
+    r"(?:not right|wrong|incorrect)|let me (?:re-?(?:check|do|compute|calculate|consider)|try again|correct))\b",
+    re.I,
+)
 # A self-check begins a step of its own.
 CHECKS = re.compile(
     r"(?:but )?(?:wait|hmm|hold on|alternatively|let me (?:re-?check|double.check|verify)|actually)\b", re.I
 )
+
+
+def corrects_itself(response: str) -> bool:
+    """Whether the thought of a response takes something back, or doubts it, in words that are used for that."""
+    return CORRECTS.search(response.partition(END_THINK)[0]) is not None
 
 
 def thought_steps(response: str, n_tokens: Callable[[str], int], least: int = LEAST, most: int = MOST) -> list[str]:
