@@ -65,15 +65,15 @@ def check_settings(args: RolloutArguments, training: RlConfig) -> None:
         )
 
 
-def load_policy(args: Any, training: RlConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
-    """The policy, its tokenizer, and a line that says how it attends. Updates may go without padding."""
+def load_policy(args: Any, training: Any, packed: bool = True) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
+    """The policy, its tokenizer, and a line that says how it attends; `packed`: updates go without padding."""
     name, revision = args.model_name_or_path, args.model_revision
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, padding_side="left")
     if tokenizer.chat_template is None:
         raise ValueError(f"{name}: no chat template: train it with recipes/sft_longcot.py first, or give another model")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    attention, reason = choose_attention(None, True, training.bf16 and not training.use_cpu)
+    attention, reason = choose_attention(None, packed, training.bf16 and not training.use_cpu)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             name, revision=revision, dtype=torch.float32, attn_implementation=attention

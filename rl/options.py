@@ -92,3 +92,25 @@ PPO_COMMON = GRPO_COMMON | {
     "num_iterations": "updates with each generation (default: 1)",
 }
 del PPO_COMMON["scale_rewards"]
+
+# The same for DPO.
+DPO_COMMON = {
+    "output_dir": "where checkpoints and the model go; a run found there is resumed",
+    "max_length": "longest prompt and response, in tokens; longer pairs are left out (default: 16384)",
+    "num_train_epochs": "passes over the pairs (default: 3.0)",
+    "max_steps": "optimizer steps, instead of epochs (default: -1)",
+    "per_device_train_batch_size": "pairs per device and forward pass (default: 1)",
+    "gradient_accumulation_steps": "forward passes per optimizer step (default: 8)",
+    "learning_rate": "peak learning rate (default: 1e-06)",
+    "lr_scheduler_type": "cosine, linear, constant, ... (default: linear)",
+    "beta": "how closely the policy is held to the first one (default: 0.1)",
+    "loss_type": "sigmoid, ipo, sft, ...; several are added (default: sigmoid)",
+    "loss_weights": "of several losses (default: 1 each)",
+    "precompute_ref_log_probs": "the first policy reads all pairs before training: less memory (default: False)",
+    "gradient_checkpointing": "recompute activations: less memory, a third more time (default: True)",
+    "bf16": "mixed precision; on where the hardware has it",
+    "save_steps": "optimizer steps between checkpoints (default: 500)",
+    "eval_strategy": "no, steps or epoch (default: no; held-out pairs are always measured at the end)",
+    "report_to": "trackio, wandb, tensorboard or none (default: none)",
+    "seed": "(default: 42)",
+}

@@ -23,6 +23,7 @@ OWN = {
         "SelectionArguments",
         "RunArguments",
     ],
+    "dpo": ["DpoArguments"],
     "distill": ["DistillArguments", "PlanArguments"],
     "evaluate": ["EvaluateArguments", "StrategyArguments"],
     "generate_mcts": ["GenerateArguments", "SearchArguments", "GradingArguments"],
@@ -67,8 +68,9 @@ def test_help_is_quick_light_and_true(run: Run, stage: str) -> None:
     assert "--help_all" in done.stdout
     assert f"recipes/configs/tiny/{stage}.yaml" in done.stdout or stage == "quickstart"
     recipe = importlib.import_module(f"recipes.{stage}")
-    if hasattr(recipe, "COMMON"):
-        assert stale_common(recipe.trainer_classes, recipe.COMMON) == []
+    for name in vars(recipe):
+        if name.endswith("COMMON"):
+            assert stale_common(recipe.trainer_classes, getattr(recipe, name)) == []
 
 
 def test_every_flag_is_shown_by_help_all(run: Run) -> None:

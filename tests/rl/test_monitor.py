@@ -51,8 +51,8 @@ def test_a_run_that_learns_is_none_either() -> None:
         ("worse", {"accuracy": 0.3}), ("endless", {"cut": 0.9}), ("wild", {"entropy": 0.6}),
     ],
 )  # fmt: skip
-def test_each_way_of_going_wrong_is_named(name: str, curves: dict[str, float]) -> None:
-    found = first_warnings(log(**curves))
+def test_each_way_of_going_wrong_is_named(name: str, curves: dict[str, Any]) -> None:
+    found = first_warnings(log(150, 0, **curves))
     assert name in found
     assert 20 <= found[name] <= 150
 
