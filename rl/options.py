@@ -38,7 +38,7 @@ PPM_COMMON = {
     "gradient_checkpointing": "recompute activations: less memory, a third more time (default: True)",
     "bf16": "mixed precision; on where the hardware has it",
     "save_steps": "optimizer steps between checkpoints (default: 500)",
-    "eval_strategy": "no, steps or epoch (default: no; held-out problems are always measured at the end)",
+    "eval_strategy": "no, steps or epoch; held-out problems are always measured at the end (default: no)",
     "report_to": "trackio, wandb, tensorboard or none (default: none)",
     "seed": "(default: 42)",
 }
@@ -60,10 +60,9 @@ ROLLOUTS = (
 
 # The same for GRPO, where they differ.
 GRPO_COMMON = {
-    "model_name_or_path": "the policy to begin from: model folder or Hub name",
     "output_dir": "where checkpoints, rollouts and the model go; a run found there is resumed",
     "max_steps": "optimizer steps, instead of epochs (default: -1)",
-    "num_train_epochs": "passes over the problems (default: 1.0)",
+    "num_train_epochs": "passes over the problems (default: 3.0)",
     "per_device_train_batch_size": "rollouts per device and forward pass (default: 8)",
     "gradient_accumulation_steps": "forward passes per optimizer step (default: 8)",
     "num_generations": "rollouts of a problem, its group (default: 8)",
@@ -104,13 +103,13 @@ DPO_COMMON = {
     "learning_rate": "peak learning rate (default: 1e-06)",
     "lr_scheduler_type": "cosine, linear, constant, ... (default: linear)",
     "beta": "how closely the policy is held to the first one (default: 0.1)",
-    "loss_type": "sigmoid, ipo, sft, ...; several are added (default: sigmoid)",
-    "loss_weights": "of several losses (default: 1 each)",
+    "loss_type": "sigmoid (if none is given), ipo, sft, ...; several are added",
+    "loss_weights": "of several losses, if not 1 each",
     "precompute_ref_log_probs": "the first policy reads all pairs before training: less memory (default: False)",
     "gradient_checkpointing": "recompute activations: less memory, a third more time (default: True)",
     "bf16": "mixed precision; on where the hardware has it",
     "save_steps": "optimizer steps between checkpoints (default: 500)",
-    "eval_strategy": "no, steps or epoch (default: no; held-out pairs are always measured at the end)",
+    "eval_strategy": "no, steps or epoch; held-out pairs are always measured at the end (default: no)",
     "report_to": "trackio, wandb, tensorboard or none (default: none)",
     "seed": "(default: 42)",
 }
