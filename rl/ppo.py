@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel
+from trl import GRPOConfig
 
 from rl.advantages import gae, gated, normalised
 from rl.ppm.model import load_ppm, scalar_model
@@ -45,11 +46,15 @@ class PpoTrainer(RolloutTrainer):
     without a reward (nothing can be said of them) teach nothing.
     """
 
-    def __init__(self, model: PreTrainedModel, *args: Any, ppo: PpoSettings, **kwargs: Any):
+    def __init__(
+        self, model: PreTrainedModel, reward_funcs: Any, args: GRPOConfig, *, ppo: PpoSettings, **kwargs: Any
+    ):  # fmt: skip
         self.ppo = ppo
         self._values_1N: Tensor | None = None
         model.register_forward_hook(self._read_critic, with_kwargs=True)
-        super().__init__(model, *args, advantage="gae", padding_free=True, **kwargs)
+        # Every parameter has a gradient, but DDP would look for the critic's in what the forward pass returns.
+        args.ddp_find_unused_parameters = False
+        super().__init__(model, reward_funcs, args, advantage="gae", padding_free=True, **kwargs)
 
     def _read_critic(self, policy: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         """Values of a packed row of an update, in the forward of the policy: an engine sees one call."""
@@ -61,6 +66,8 @@ class PpoTrainer(RolloutTrainer):
     # ------------------------------------------------------------------------------------------------- the rollouts
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+        if not self.use_vllm:
+            return super()._generate_single_turn(*args, **kwargs)
         with critic_aside(self.accelerator.unwrap_model(self.model)):  # vLLM has no such weights
             return super()._generate_single_turn(*args, **kwargs)
 
@@ -167,6 +174,7 @@ class PpoTrainer(RolloutTrainer):
         rest = {name: weights for name, weights in everything.items() if not name.startswith(f"{CRITIC}.")}
         if self.args.should_save:
             critic.save_pretrained(Path(output_dir) / CRITIC, state_dict=mine)
+            self.processing_class.save_pretrained(Path(output_dir) / CRITIC)
         with critic_aside(policy):
             super()._save(output_dir, rest)
 
