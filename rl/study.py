@@ -12,20 +12,24 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 from statistics import fmean
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from data_prep.artefacts import library_versions, write_json
-from data_prep.mcts.steps import corrects_itself
+from data_prep.mcts.steps import corrects_itself, thought_steps
 from data_prep.small_world import VERSION
-from data_prep.small_world.samples import problem_rows, small_world_folder
+from data_prep.small_world.problems import problems
+from data_prep.small_world.samples import problem_row, problem_rows, small_world_folder
 from data_prep.small_world.studies import read_plan, write_report
-from data_prep.statistics import difference_over_seeds, mean_over_seeds, verdict
+from data_prep.small_world.traces import long_cot, mistakes
+from data_prep.statistics import difference_over_seeds, mean_over_seeds, paired_difference, verdict
+from rl.advantages import Credit, step_rewards
 from rl.monitor import first_warnings
 from rl.runs import user_errors
 
@@ -76,6 +80,51 @@ def respond(model: Path, problems: Path, samples: int, seed: int, longest: int, 
     return out
 
 
+def traces(n: int, seed: int) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+    """Problems of the medium band, each with a clean trace, one with a slip that is put right, and one with a slip that
+    goes unnoticed and makes the answer wrong.
+    """
+    found = 0
+    for i, problem in enumerate(problems("dev", seed, bands=("medium",))):
+        if found == n:
+            return
+        own = {"clean": long_cot(problem, Random(f"{seed}/{i}"), slip_rate=0.0)}
+        for attempt in range(50):
+            rng = Random(f"{seed}/{i}/{attempt}")
+            text = long_cot(problem, rng, slip_rate=0.3)
+            if text.count("Again:") == 1:
+                own.setdefault("corrected", text)
+            text = long_cot(problem, rng, slip_rate=0.3, correct_slips=False)
+            if len(mistakes(problem, text) or []) == 1:
+                own.setdefault("uncorrected", text)
+        if len(own) == 3:
+            found += 1
+            yield problem_row(problem), own
+
+
+def write_traces(path: Path, n: int, seed: int) -> Path:
+    if not path.exists():
+        rows = (
+            {**row, "messages": [{"role": "user", "content": row["problem"]}, {"role": "assistant", "content": text}]}
+            for row, own in traces(n, seed)
+            for text in own.values()
+        )
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def graded(responses: Path, policy: Path, longest: int, out: Path) -> Path:
+    """Trees of responses, their steps graded by the policy's continuations."""
+    if not (out / "trees" / "manifest.json").exists():
+        recipe(
+            ["recipes/generate_mcts.py", "--from_responses", responses, "--model_name_or_path", policy,
+             "--continuations", 4, "--max_new_tokens", longest, "--batch_size", 200, "--dtype", "float32",
+             "--n_page_trees", 0, "--output_dir", out],
+            out.with_name(f"{out.name}.log"),
+        )  # fmt: skip
+    return out
+
+
 def begin(seed: int, setting: Setting, longest: int, folder: Path) -> dict[str, Path]:
     """The policy of a seed, its process reward model, and the problems."""
     policy, ppm = folder / "policy", folder / "ppm"
@@ -95,21 +144,60 @@ def begin(seed: int, setting: Setting, longest: int, folder: Path) -> dict[str, 
     if not (ppm / "manifest.json").exists():
         problems = write_problems(folder / "of_trees.jsonl", setting["n_trees"], TREES_SEED + seed)
         responses = respond(policy, problems, 4, seed, longest, False, folder / "responses")
-        trees = folder / "trees"
-        if not (trees / "manifest.json").exists():
-            recipe(
-                ["recipes/generate_mcts.py", "--from_responses", responses, "--model_name_or_path", policy,
-                 "--continuations", 4, "--max_new_tokens", longest, "--batch_size", 200, "--dtype", "float32",
-                 "--n_page_trees", 0, "--output_dir", trees],
-                folder / "trees.log",
-            )  # fmt: skip
+        made = write_traces(folder / "traces.jsonl", setting["n_traces"], TREES_SEED + 50 + seed)
+        trees = [graded(rows, policy, longest, folder / f"trees-{rows.stem}") for rows in (responses, made)]
         recipe(
             ["recipes/train_ppm.py", "--config", f"{CONFIGS}/train_ppm.yaml", "--model_name_or_path", policy, "--data",
-             trees, "--objective", "q", "--num_train_epochs", 2, "--seed", seed, "--save_strategy", "no",
+             *trees, "--objective", "q", "--num_train_epochs", 2, "--seed", seed, "--save_strategy", "no",
              "--output_dir", ppm],
             folder / "ppm.log",
         )  # fmt: skip
     return found
+
+
+# ------------------------------------------------------------------------------------- what a corrected slip is paid
+
+RANGE: dict[Credit, tuple[float, float]] = {
+    "recovery": (-2.0, 0.0),
+    "min": (-1.0, 1.0),
+    "delta": (-1.0, 1.0),
+}  # of a solution's pay
+
+
+def planted(ppm: Path, n: int, seed: int, kept: Path) -> dict[str, Any]:
+    """What each credit pays for such traces, by the seed's process reward model, and the differences to clean ones."""
+    path = kept / f"credit-{seed}.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    import torch
+    from transformers import AutoTokenizer
+
+    from rl.ppm.scoring import open_scorer
+
+    torch.set_num_threads(1)
+    tokenizer = AutoTokenizer.from_pretrained(ppm)
+    scorer = open_scorer(str(ppm))
+    made = list(traces(n, TREES_SEED + 100 + seed))
+    asked = [row["problem"] for row, _ in made]
+    result: dict[str, Any] = {"seed": seed, "n": len(made)}
+    pay: dict[Credit, dict[str, list[float]]] = {credit: {} for credit in RANGE}
+    for kind in ("clean", "corrected", "uncorrected"):
+        count = lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])  # noqa: E731
+        scores = scorer.score(asked, [thought_steps(own[kind], count) for _, own in made])
+        for credit, by_kind in pay.items():
+            by_kind[kind] = [
+                float(step_rewards(torch.tensor([one]), torch.ones(1, len(one), dtype=torch.bool), credit).sum())
+                for one in scores
+            ]
+    for credit, (least, most) in RANGE.items():
+        unit = {kind: [(x - least) / (most - least) for x in own] for kind, own in pay[credit].items()}
+        result[credit] = {kind: fmean(own) for kind, own in pay[credit].items()}
+        for a, b in (("clean", "corrected"), ("corrected", "uncorrected")):
+            found = paired_difference(unit[a], unit[b])
+            result[credit][f"{a} - {b}"] = [(most - least) * x for x in (found.mean, found.low, found.high)]
+    kept.mkdir(parents=True, exist_ok=True)
+    write_json(path, result)
+    return result
 
 
 # ---------------------------------------------------------------------------------------------------------- one arm
@@ -204,12 +292,13 @@ def ppm_metrics(ppm: Path) -> dict[str, float]:
 
 def run_seed(seed: int, setting: Setting, plan: Mapping[str, Any], folder: Path, kept: Path, processes: int) -> None:
     arms = plan["arms"]
-    if all((kept / f"{name}-{seed}.json").exists() for name in arms):
+    if all((kept / f"{name}-{seed}.json").exists() for name in (*arms, "credit")):
         return
     folder = folder / str(seed)
     folder.mkdir(parents=True, exist_ok=True)
     longest = {**plan["common"], **setting.get("common", {})}["max_completion_length"]
     start = begin(seed, setting, longest, folder)
+    planted(start["ppm"], setting["n_planted"], seed, kept)
     measured(start["policy"], start["held_out"], seed, longest, folder / "before")
     with ThreadPoolExecutor(processes) as pool:
         jobs = [pool.submit(run_arm, name, seed, arm, setting, plan, start, folder, kept) for name, arm in arms.items()]
@@ -228,7 +317,9 @@ def steps_to(level: float, points: Sequence[Sequence[float]]) -> float | None:
     return None
 
 
-def report(runs: Sequence[dict[str, Any]], plan: Mapping[str, Any], setting: str) -> dict[str, Any]:
+def report(
+    runs: Sequence[dict[str, Any]], credit: Sequence[dict[str, Any]], plan: Mapping[str, Any], setting: str
+) -> dict[str, Any]:  # fmt: skip
     """Of the seeds in which every arm is finished; the others are named."""
     names = list(plan["arms"])
     by = {(run["arm"], run["seed"]): run for run in runs}
@@ -257,6 +348,7 @@ def report(runs: Sequence[dict[str, Any]], plan: Mapping[str, Any], setting: str
         found["questions"] = {
             key: answer(key, stated, by, whole) for key, stated in plan["questions"].items()
         }  # fmt: skip
+    found["credit"] = list(credit)
     found["speed"] = [speed(found["runs"], seed) for seed in whole]
     found["monitor"] = {
         name: [bool(by[name, seed]["warned_at_step"]) for seed in whole] for name in ("outcome", "sum_unbounded")
@@ -364,6 +456,17 @@ def page(found: Mapping[str, Any]) -> str:
             f"Seed {one['seed']}: steps to the outcome level: outcome {one['outcome'] or '-'}, "
             f"min {one['min'] or '-'}, recovery {one['recovery'] or '-'}; ratio of the faster of both {ratio}."
         )
+    lines += ["", plan["planted"].strip(), "", "| seed | credit | clean | put right | unnoticed | clean - put right | "
+              "put right - unnoticed |", "|---:|---|---:|---:|---:|---:|---:|"]  # fmt: skip
+    for one in found["credit"]:
+        for credit in RANGE:
+            own = one[credit]
+            differences = [
+                "{:+.3f} ({:+.3f} to {:+.3f})".format(*own[f"{a} - {b}"])
+                for a, b in (("clean", "corrected"), ("corrected", "uncorrected"))
+            ]
+            means = [f"{own[kind]:.3f}" for kind in ("clean", "corrected", "uncorrected")]
+            lines.append(f"| {one['seed']} | {credit} | {' | '.join(means + differences)} |")
     lines += [
         "",
         *(f"{key.capitalize()}: {plan[key].strip()}\n" for key in ("policy", "problems", "ppm", "measure", "more")),
@@ -412,7 +515,9 @@ def main() -> None:
     with user_errors():
         for seed in setting["seeds"]:
             run_seed(seed, setting, plan, folder, kept, args.processes)
-    found = report([json.loads(path.read_text()) for path in sorted(kept.glob("*.json"))], plan, args.setting)
+    files = {path.stem: json.loads(path.read_text()) for path in sorted(kept.glob("*.json"))}
+    credit = [one for name, one in files.items() if name.startswith("credit-")]
+    found = report([one for one in files.values() if "arm" in one], credit, plan, args.setting)
     write_report(found, page(found), target)
     plot(found, target / "curves.svg")
 
