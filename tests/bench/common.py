@@ -5,9 +5,12 @@ import lzma
 import os
 import platform
 import sys
+import time
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -106,6 +109,23 @@ def peak_memory() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
+
+
+def timed(work: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def in_turn(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median seconds of each side; all are run once before."""
+    for work in sides.values():
+        work()
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, work in sides.items():
+            seconds[name].append(timed(work))
+    return {name: median(values) for name, values in seconds.items()}
 
 
 def machine() -> dict[str, Any]:

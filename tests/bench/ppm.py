@@ -20,7 +20,6 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -37,7 +36,7 @@ from rl.ppm.format import Encoder, StepFormat
 from rl.ppm.model import new_ppm, step_format_for, tokenizer_for
 from rl.ppm.scoring import Head, Scorer
 from rl.ppm.training import TreeBatches, logits_of, pair_loss, ppm_loss
-from tests.bench.common import ROOT, machine, print_result, print_table
+from tests.bench.common import ROOT, in_turn, machine, print_result, print_table
 
 SHIPPED = str(ROOT / "data_prep" / "small_world" / "checkpoints" / "code")
 
@@ -94,23 +93,6 @@ def by_paths(model: Any, row: dict[str, Any], batch_tokens: int) -> tuple[torch.
     chosen = torch.stack([where[ends[node]] for node in row["chosen"]])
     rejected = torch.stack([where[ends[node]] for node in row["rejected"]])
     return pair_loss(chosen, rejected, torch.tensor(row["weight"])), torch.cat([chosen, rejected])
-
-
-def timed(work: Callable[[], Any]) -> float:
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
-
-
-def in_turn(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each side; all are run once before."""
-    for work in sides.values():
-        work()
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, work in sides.items():
-            seconds[name].append(timed(work))
-    return {name: median(values) for name, values in seconds.items()}
 
 
 def gradient(model: Any) -> torch.Tensor:

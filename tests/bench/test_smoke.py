@@ -132,6 +132,16 @@ def test_ppm_reads_trees_to_the_same_scores_and_gradients_as_path_by_path() -> N
         assert result[key] > 0, key
 
 
+def test_rl_updates_without_padding_to_the_same_gradient() -> None:
+    result = bench("rl", "--shorter", "64", "--rollouts", "16", "--rounds", "1", "--steps", "2")
+    assert result["loss_difference"] < 1e-5
+    assert result["gradient_difference"] < 1e-4
+    assert result["update_tokens_ratio"] > 1
+    assert 0 < result["checker_share_of_step"] < result["ppm_share_of_step"] < 1
+    for key in ("overhead_ratio", "overhead_ratio_padded", "tokens_of_a_rollout", "mean_length"):
+        assert result[key] > 0, key
+
+
 def test_real_lengths_have_the_known_mean_and_median(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDSTAR_DATA", raising=False)
     length_quantiles.cache_clear()
