@@ -15,6 +15,7 @@ settings, it goes on from the last checkpoint.
 """
 
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -46,7 +47,6 @@ def hardware() -> dict[str, Any]:
 
 
 def train(args: GrpoArguments, training: Any, folder: Path) -> None:
-    from data_prep.answers import AnswerChecker
     from rl.monitor import Monitor
     from rl.online import check_settings, finish, load_policy, prepare, rewards_of, seen
     from rl.rollouts import RolloutTrainer
@@ -58,13 +58,15 @@ def train(args: GrpoArguments, training: Any, folder: Path) -> None:
     run = prepare("rl_grpo", args, training, tokenizer, folder)
 
     # What it is going to do.
-    with AnswerChecker() as checker:
-        rewards, training.reward_weights = rewards_of(args, checker, training.max_completion_length, run.thought_open)
+    with ExitStack() as stack:
+        rewards, training.reward_weights, rollouts = rewards_of(
+            args, training.max_completion_length, run.thought_open, any(run.data["tests"]), stack
+        )
         trainer = RolloutTrainer(
             model, rewards, training, train_dataset=run.data, eval_dataset=run.held_out, processing_class=tokenizer,
             advantage=args.advantage, kl_in_reward=args.advantage == "reinforce++", process=run.process,
             max_replacements=args.max_replacements, padding_free=True, rollouts_every=args.rollouts_every,
-            callbacks=[Monitor()],
+            callbacks=[Monitor()], rollout_func=rollouts,
         )  # fmt: skip
         say(
             f"model      {args.model_name_or_path}, {model.num_parameters() / 1e6:,.1f} M parameters, "

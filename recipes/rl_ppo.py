@@ -15,6 +15,7 @@ settings, it goes on from the last checkpoint.
 """
 
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -55,7 +56,6 @@ def hardware() -> dict[str, Any]:
 
 
 def train(args: PpoArguments, training: Any, folder: Path) -> None:
-    from data_prep.answers import AnswerChecker
     from rl.monitor import Monitor
     from rl.online import check_settings, finish, load_policy, prepare, rewards_of, seen
     from rl.ppo import PpoSettings, PpoTrainer, add_critic
@@ -74,12 +74,14 @@ def train(args: PpoArguments, training: Any, folder: Path) -> None:
     add_critic(model, tokenizer, None if begins == "policy" else begins, args.model_revision)
 
     # What it is going to do.
-    with AnswerChecker() as checker:
-        rewards, training.reward_weights = rewards_of(args, checker, training.max_completion_length, run.thought_open)
+    with ExitStack() as stack:
+        rewards, training.reward_weights, rollouts = rewards_of(
+            args, training.max_completion_length, run.thought_open, any(run.data["tests"]), stack
+        )
         trainer = PpoTrainer(
             model, rewards, training, train_dataset=run.data, eval_dataset=run.held_out, processing_class=tokenizer,
             ppo=ppo, kl_in_reward=args.kl == "reward", process=run.process, max_replacements=args.max_replacements,
-            rollouts_every=args.rollouts_every, callbacks=[Monitor()],
+            rollouts_every=args.rollouts_every, callbacks=[Monitor()], rollout_func=rollouts,
         )  # fmt: skip
         say(
             f"model      {args.model_name_or_path}, {model.num_parameters() / 1e6:,.1f} M parameters with the critic, "

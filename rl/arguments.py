@@ -22,6 +22,10 @@ class RolloutArguments:
         default_factory=list, metadata={"help": "least and most pass_rate of the problems, e.g. 0.1 0.9"}
     )
     curriculum: bool = field(default=False, metadata={"help": "problems in the order of their pass_rate, easy first"})
+    steps: Literal["text", "code"] = field(
+        default="text",
+        metadata={"help": "thoughts, or code-augmented steps, whose programs run in a sandbox while they are written"},
+    )
     scorer: str | None = field(
         default=None, metadata={"help": "process reward model: folder, Hub name, or URL of a scoring server"}
     )

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ from data_prep.artefacts import now
 from data_prep.benchmarks import as_asked, content_hash
 from data_prep.formats import opens_thought
 from data_prep.mcts.inputs import Inputs, read_verifiable
+from data_prep.sandbox.client import Sandbox
+from data_prep.sandbox.judging import open_judge
 from rl.arguments import RolloutArguments
 from rl.attention import choose_attention
+from rl.code_rollouts import CodeRollouts
 from rl.monitor import first_warnings, plot
 from rl.options import DECISIVE, ROLLOUTS
 from rl.records import FOLDER, write_page
@@ -44,6 +48,8 @@ class RlConfig(GRPOConfig):
     num_generations_eval: int | None = field(default=1, metadata={"help": "Rollouts of a held-out problem."})
 
 
+TEST_TIMEOUT = 6.0  # seconds of a program on one test, as evaluate.py's
+
 # What the recipe decides itself: rewards, prompts, resuming, and code from model folders, which is never run.
 WITHOUT_EFFECT = (
     "reward_weights", "remove_unused_columns", "trust_remote_code", "model_init_kwargs", "resume_from_checkpoint",
@@ -54,6 +60,10 @@ WITHOUT_EFFECT = (
 def check_settings(args: RolloutArguments, training: RlConfig) -> None:
     """Raises ValueError for settings that would have no effect, a wrong one, or make a run that cannot be resumed."""
     check_training(training, WITHOUT_EFFECT)
+    if training.max_completion_length is None:
+        raise ValueError("--max_completion_length null: give the longest rollout, in tokens")
+    if args.steps == "code" and training.use_vllm:
+        raise ValueError("--steps code: programs run between steps, which TRL's vLLM generation cannot: use_vllm false")
     if args.pass_rate and not (len(args.pass_rate) == 2 and 0 <= args.pass_rate[0] <= args.pass_rate[1] <= 1):
         raise ValueError(f"--pass_rate {args.pass_rate}: the least and the most, from 0 to 1")
     every = training.steps_per_generation * training.num_iterations / training.gradient_accumulation_steps
@@ -106,7 +116,7 @@ def prompts_of(
             continue
         rows.append(
             {"prompt": prompt, "problem": text, "problem_id": problem["problem_id"], "answer": problem["answer"],
-             "choices": problem.get("choices"), "pass_rate": rate}
+             "choices": problem.get("choices"), "tests": problem.get("tests"), "pass_rate": rate}
         )  # fmt: skip
     if not rows:
         raise ValueError(f"no problem is left of {len(inputs.problems):,}: {dict(dropped)}")
@@ -117,16 +127,25 @@ def prompts_of(
     return Dataset.from_list(rows)
 
 
-def rewards_of(args: Any, checker: AnswerChecker, longest: int, thought_open: bool) -> tuple[list[Any], list[float]]:
-    """The reward functions that the settings ask for, and their weights."""
+def rewards_of(
+    args: RolloutArguments, longest: int, thought_open: bool, with_tests: bool, stack: ExitStack
+) -> tuple[list[Any], list[float], CodeRollouts | None]:  # fmt: skip
+    """The reward functions that the settings ask for, their weights, and what writes the rollouts if TRL does not.
+
+    `longest`: tokens of a rollout. `with_tests`: problems have tests of programs. Workers and sandboxes are closed with
+    `stack`.
+    """
+    checker = stack.enter_context(AnswerChecker())
+    judge = stack.enter_context(open_judge("auto", TEST_TIMEOUT)) if with_tests else None
+    rollouts = CodeRollouts(stack.enter_context(Sandbox()), longest) if args.steps == "code" else None
     found = [
-        (Outcome(checker, thought_open=thought_open), 1.0),
+        (Outcome(checker, judge, thought_open=thought_open), 1.0),
         (Format(thought_open), args.format_weight),
         (language, args.language_weight),
         (get_repetition_penalty_reward(args.repetition_ngram), args.repetition_weight),
         (get_soft_overlong_punishment(longest, args.overlong_tokens), float(args.overlong_tokens > 0)),
     ]
-    return [reward for reward, weight in found if weight], [weight for _, weight in found if weight]
+    return [reward for reward, weight in found if weight], [weight for _, weight in found if weight], rollouts
 
 
 @dataclass
@@ -178,7 +197,7 @@ def prepare(
 ) -> Run:
     """Reads the problems, opens the scorer, and finds the checkpoint to go on from. Raises ValueError."""
     started = now()
-    inputs = read_verifiable(args.problems)
+    inputs = read_verifiable(args.problems, tests_too=True)
     dropped = Counter(inputs.dropped)
     band = (args.pass_rate[0], args.pass_rate[1]) if args.pass_rate else None
     longest = args.max_prompt_length
@@ -186,7 +205,7 @@ def prepare(
     training.shuffle_dataset = not args.curriculum
     held_out = None
     if args.eval_problems:
-        measured = read_verifiable(args.eval_problems)
+        measured = read_verifiable(args.eval_problems, tests_too=True)
         held_out = prompts_of(measured, tokenizer, args.instruction, longest, None, False, Counter())
         if both := set(held_out["problem_id"]) & set(data["problem_id"]):
             raise ValueError(f"--eval_problems: {len(both):,} of them are in --problems too: give others")
@@ -205,7 +224,7 @@ def prepare(
 
         process = ProcessCredit(
             open_scorer(args.scorer), args.process_credit, args.process_weight, args.process_gate,
-            args.process_temperature,
+            args.process_temperature, args.steps,
         )  # fmt: skip
     return Run(
         stage, args, training, data, held_out, inputs.n_read, dropped, opens_thought(first, []), process, decisive,

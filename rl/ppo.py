@@ -98,7 +98,10 @@ class PpoTrainer(RolloutTrainer):
                 paid_RS = gated(paid_RS, self._right())
             n = self._steps.ends_BS.shape[1]
             paid_BS = (self.process.weight * self._own(paid_RS)[:, :n]).where(self._own(mask_RS)[:, :n], 0.0)
-            rewards_BT = rewards_BT.scatter_add(1, self._steps.ends_BS.to(rewards_BT.device), paid_BS.to(rewards_BT))
+            # A step that ends with what its program prints is paid at the last token that the policy wrote.
+            own_BT = places_T.expand_as(mask_BT).where(mask_BT, 0).cummax(1).values
+            ends_BS = own_BT.gather(1, self._steps.ends_BS.to(rewards_BT.device))
+            rewards_BT = rewards_BT.scatter_add(1, ends_BS, paid_BS.to(rewards_BT))
         return rewards_BT.where(mask_BT, 0.0)
 
     @torch.no_grad()

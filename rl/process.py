@@ -8,7 +8,7 @@ import torch
 from tokenizers.decoders import DecodeStream
 
 from data_prep.mcts.scoring import StepScorer, check_range
-from data_prep.mcts.steps import segments, thought_steps
+from data_prep.mcts.steps import OUTPUT, segments, thought_steps
 from data_prep.responses import whole_characters
 
 
@@ -51,6 +51,17 @@ def step_ends(tokenizer: Any, ids: Sequence[int], steps: Sequence[str]) -> list[
     return ends
 
 
+def code_steps(solution: str) -> list[str]:
+    """A code-augmented solution cut behind its step ends, what a program prints with the step that it belongs to."""
+    found: list[str] = []
+    for segment in segments(solution):
+        if found and segment.lstrip().startswith(OUTPUT):
+            found[-1] += segment
+        else:
+            found.append(segment)
+    return found
+
+
 def step_texts(tokenizer: Any, ids: Sequence[int], ends: Sequence[int]) -> list[str]:
     """The texts of the steps that end at these places, special tokens skipped."""
     return [
@@ -69,7 +80,7 @@ def score_steps(
     """
     n_tokens = lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])  # noqa: E731
     texts = tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
-    steps = [segments(text) if kind == "code" else thought_steps(text, n_tokens) for text in texts]
+    steps = [code_steps(text) if kind == "code" else thought_steps(text, n_tokens) for text in texts]
     scores = scorer.score(problems, steps)
     check_range(scores)
     width = max((len(own) for own in steps), default=0)

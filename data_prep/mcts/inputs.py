@@ -24,15 +24,20 @@ class Inputs(NamedTuple):
     n_read: int
 
 
-def read_verifiable(sources: Sequence[DatasetConfig], gold_needed: bool = True) -> Inputs:
-    """The problems of all sources; if `gold_needed` only those with an answer that can be judged. Raises ValueError."""
+def read_verifiable(
+    sources: Sequence[DatasetConfig], gold_needed: bool = True, tests_too: bool = False
+) -> Inputs:  # fmt: skip
+    """The problems of all sources; if `gold_needed` only those with an answer that can be judged, or with `tests_too`
+    tests of a program. Raises ValueError.
+    """
     if not sources:
         raise ValueError("no problems given: --problems takes artefact folders, files, Hub names, small-world")
     read = {source.path: list(read_problems(source)) for source in sources}
     problems, dropped = unique_problems(row for rows in read.values() for row in rows)
     kept = []
     for problem in problems:
-        reason = unverifiable(problem["answer"], problem["problem"]) if gold_needed else None
+        known = tests_too and problem.get("tests")
+        reason = unverifiable(problem["answer"], problem["problem"]) if gold_needed and not known else None
         if reason:
             dropped[f"no answer that can be judged: {reason}"] += 1
         else:

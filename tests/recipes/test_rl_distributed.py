@@ -68,6 +68,13 @@ def test_two_processes_equal_one(
         compare(out / "critic", reference / "critic", 2e-4)
 
 
+def test_processes_whose_solutions_have_more_steps_wait_for_nobody(run: Run, tmp_path: Path) -> None:
+    launcher = ("--config_file", str(CONFIGS / "ddp.yaml"), *TWO)
+    more = ["--steps", "code", "--max_completion_length", 120, "--max_steps", 1, "--save_steps", 1]
+    run(*arguments("rl_grpo", tmp_path / "out", 2, *more), launcher=launcher)
+    assert len(pq.read_table(tmp_path / "out" / "rollouts" / "step-000000.parquet")) == 12
+
+
 def test_the_advantages_of_a_group_on_both_processes_are_those_of_the_whole_group(run: Run, tmp_path: Path) -> None:
     launcher = ("--config_file", str(CONFIGS / "ddp.yaml"), *TWO)
     run(*arguments("rl_grpo", tmp_path / "out", 2, "--temperature", 1.5), launcher=launcher)

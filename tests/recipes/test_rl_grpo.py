@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
 
@@ -81,12 +82,29 @@ def test_steps_are_paid_by_a_process_reward_model(run: Run, tmp_path: Path) -> N
     assert {"process/score_last", "process/steps", "kl_in_reward"} <= set(line)
 
 
+def test_programs_run_while_solutions_are_written(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(*arguments(out, "--max_steps", 1, "--steps", "code", "--max_completion_length", 120, "--rollouts_every", 1))
+    rows = pq.read_table(out / "rollouts" / "step-000000.parquet").to_pylist()
+    assert any("<output>" in row["response"] for row in rows)
+
+
+def test_programs_are_judged_by_their_tests(run: Run, tmp_path: Path) -> None:
+    tests = json.dumps({"inputs": ["1\n"], "outputs": ["2\n"]})
+    rows = [{"problem": f"Read a number and print it plus {i}.", "tests": tests} for i in range(4)]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = run(*arguments(tmp_path / "out", "--max_steps", 1, "--problems", f"{{path: {tmp_path / 'p.jsonl'}}}"))
+    assert "4 of 4 rows" in done.stdout
+    assert history(tmp_path / "out")[0]["rewards/outcome/mean"] == 0.0
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
         (["--save_steps", 3, "--steps_per_generation", 4], "give a multiple of 2"),
         (["--eval_problems", "{path: small-world, n_rows: 40}"], "40 of them are in --problems too"),
         (["--scorer", "nowhere"], "nowhere"),
+        (["--steps", "code", "--use_vllm", "true"], "--steps code: programs run between steps"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(run: Run, tmp_path: Path, more: list[object], said: str) -> None:

@@ -1,12 +1,12 @@
 """Problems as prompts: what is left out is counted, what cannot be done is said."""
 
 from collections import Counter
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from transformers import AutoTokenizer
 
-from data_prep.answers import AnswerChecker
 from data_prep.mcts.inputs import Inputs
 from data_prep.small_world.samples import problem_rows
 from data_prep.small_world.search_study import SHIPPED
@@ -45,9 +45,10 @@ def test_long_prompts_are_left_out_and_an_instruction_stands_behind_the_problem(
 
 
 def test_rewards_are_those_that_have_a_weight() -> None:
-    with AnswerChecker() as checker:
-        args = RolloutArguments("policy", format_weight=0.1, overlong_tokens=20, repetition_weight=0.5)
-        rewards, weights = rewards_of(args, checker, 100, False)
+    args = RolloutArguments("policy", format_weight=0.1, overlong_tokens=20, repetition_weight=0.5)
+    with ExitStack() as stack:
+        rewards, weights, rollouts = rewards_of(args, 100, False, False, stack)
+    assert rollouts is None
     names = [reward.__name__ for reward in rewards]
     assert names == ["outcome", "format", "repetition_penalty_reward", "soft_overlong_punishment_reward"]
     assert weights == [1.0, 0.1, 0.5, 1.0]
