@@ -5,6 +5,7 @@ and the end of the turn behind an answer, are no words of the policy: those toke
 Model-written code runs in the sandbox alone. In process only: TRL's vLLM generation knows no stop strings of a step.
 """
 
+import warnings
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ from data_prep.mcts.search import told
 from data_prep.mcts.steps import Step, output_block, read_step, shown, stop_strings
 from data_prep.sandbox.client import Program, Sandbox
 from rl.process import characters_read
+
+# TRL 1.16 calls its `rollout_func` experimental; which version is used is fixed in constraints.txt.
+warnings.filterwarnings("ignore", message=".*rollout_func.*", category=UserWarning)
 
 STEPS = 64  # of a solution at most; the paper's trees have 16
 

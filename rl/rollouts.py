@@ -123,8 +123,16 @@ class RolloutTrainer(GRPOTrainer):
             self._metrics[mode][name].append(share)
         self._rewards_RF = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if failures := gather_object(self._failures):
-            raise ValueError(f"no reward, {failures[0]}")
+            self._stop(f"no reward, {failures[0]}")
         return self._rewards_RF
+
+    def _stop(self, reason: str) -> None:
+        """Saves the state, which is that between two optimizer steps, and raises ValueError; on all processes."""
+        step = self.state.global_step
+        if step > 0 and self.is_in_train:
+            self._save_checkpoint(self.model, None)
+            reason += f"; checkpoint-{step} is whole: the same command goes on from there"
+        raise ValueError(reason)
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         found = super()._generate_and_score_completions(inputs)

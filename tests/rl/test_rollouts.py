@@ -188,6 +188,24 @@ def test_what_a_reward_raises_is_named(
         trainer(RolloutTrainer, tmp_path, rewards, process=process).train()
 
 
+def test_a_run_that_a_reward_stops_leaves_a_checkpoint_to_go_on_from(tmp_path: Path) -> None:
+    calls = []
+
+    def tires(completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float]:
+        calls.append(1)
+        if len(calls) == 3:
+            raise OSError("the judge is gone")
+        return evens(completion_ids)
+
+    settings = {"max_steps": 4}
+    with pytest.raises(ValueError, match="the judge is gone; checkpoint-2 is whole"):
+        trainer(RolloutTrainer, tmp_path, tires, settings).train()
+    one = trainer(RolloutTrainer, tmp_path, tires, settings)
+    one.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert one.state.global_step == 4
+    assert len(calls) == 5
+
+
 def test_groups_have_a_signal_where_two_rewards_differ() -> None:
     nan = float("nan")
     rewards = torch.tensor([1, 1, 0, 1, nan, 1, nan, nan, 0.5, 0.5])
