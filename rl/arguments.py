@@ -37,6 +37,9 @@ class RolloutArguments:
         default=True, metadata={"help": "scores of steps praise nothing in solutions that are not right"}
     )
     process_temperature: float = field(default=0.1, metadata={"help": "of the soft minimum (credit min)"})
+    tests_passed: Literal["all", "fraction"] = field(
+        default="all", metadata={"help": "a program earns 1 for passing all its tests, or the share that it passes"}
+    )
     format_weight: float = field(default=0.0, metadata={"help": "of the format: one thought, then a box"})
     language_weight: float = field(default=0.0, metadata={"help": "of the penalty for letters of other scripts"})
     repetition_weight: float = field(default=0.0, metadata={"help": "of the penalty for repeated n-grams"})

@@ -139,7 +139,7 @@ def rewards_of(
     judge = stack.enter_context(open_judge("auto", TEST_TIMEOUT)) if with_tests else None
     rollouts = CodeRollouts(stack.enter_context(Sandbox()), longest) if args.steps == "code" else None
     found = [
-        (Outcome(checker, judge, thought_open=thought_open), 1.0),
+        (Outcome(checker, judge, thought_open, args.tests_passed == "fraction"), 1.0),
         (Format(thought_open), args.format_weight),
         (language, args.language_weight),
         (get_repetition_penalty_reward(args.repetition_ngram), args.repetition_weight),

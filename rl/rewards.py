@@ -31,13 +31,16 @@ class Outcome:
     where the gold cannot be verified.
 
     Columns: `answer`, or `tests` of a program (see `data_prep.sandbox.forms`; needs `code`); `choices` of a
-    multiple-choice problem. `thought_open`: the prompt has opened the thought. `counts`: the verdicts.
+    multiple-choice problem. `fraction`: a program earns the share of the tests that it passes, instead of 1 for all of
+    them. `thought_open`: the prompt has opened the thought. `counts`: the verdicts.
     """
 
     __name__ = "outcome"
 
-    def __init__(self, checker: AnswerChecker, code: CodeJudge | None = None, thought_open: bool = False):
-        self.checker, self.code, self.thought_open = checker, code, thought_open
+    def __init__(
+        self, checker: AnswerChecker, code: CodeJudge | None = None, thought_open: bool = False, fraction: bool = False
+    ):  # fmt: skip
+        self.checker, self.code, self.thought_open, self.fraction = checker, code, thought_open, fraction
         self.counts: Counter[str] = Counter()
 
     def __call__(
@@ -49,9 +52,16 @@ class Outcome:
         if programs and self.code is None:
             raise ValueError("the problems have tests for programs, and there is no sandbox to run them in")
         found: dict[int, str] = {}
+        shares: dict[int, float | None] = {}
         if self.code is not None and tests is not None:
-            judged = self.code.judge_all([(tests[i], responses[i]) for i in programs], self.thought_open)
-            found |= {i: one.verdict for i, one in zip(programs, judged, strict=True)}
+            pairs = [(tests[i], responses[i]) for i in programs]
+            if self.fraction:
+                shares = dict(zip(programs, self.code.share_all(pairs, self.thought_open), strict=True))
+                verdicts = {None: "unverifiable", 1.0: "right"}
+                found |= {i: verdicts.get(share, "wrong") for i, share in shares.items()}
+            else:
+                judged = self.code.judge_all(pairs, self.thought_open)
+                found |= {i: one.verdict for i, one in zip(programs, judged, strict=True)}
         plain = [i for i in range(len(responses)) if i not in found and not (choices and choices[i])]
         golds = [answer[i] or "" for i in plain]
         judged = self.checker.judge_all(golds, [responses[i] for i in plain], self.thought_open)
@@ -61,7 +71,9 @@ class Outcome:
                 own = choices[i]
                 found[i] = self.checker.judge(answer[i] or "", response, self.thought_open, choices=own).verdict
         self.counts.update(found.values())
-        return [None if found[i] == "unverifiable" else float(found[i] == "right") for i in range(len(responses))]
+        rewards = {i: None if verdict == "unverifiable" else float(verdict == "right") for i, verdict in found.items()}
+        rewards |= shares
+        return [rewards[i] for i in range(len(responses))]
 
 
 class Format:

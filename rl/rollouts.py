@@ -134,6 +134,18 @@ class RolloutTrainer(GRPOTrainer):
             reason += f"; checkpoint-{step} is whole: the same command goes on from there"
         raise ValueError(reason)
 
+    def _generate(self, prompts: Any) -> Any:
+        """TRL's; where a server or the sandbox is gone the run stops with a checkpoint.
+
+        Of several processes the others cannot know: the launcher ends them, and the last regular checkpoint stands.
+        """
+        try:
+            return super()._generate(prompts)
+        except OSError as error:
+            if self.accelerator.num_processes > 1:
+                raise
+            self._stop(f"no rollouts, {type(error).__name__}: {error}")
+
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         found = super()._generate_and_score_completions(inputs)
         if not self.model.training:

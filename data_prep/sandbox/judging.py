@@ -174,6 +174,21 @@ class CodeJudge:
             self.counts[f"unverifiable, {detail}"] += verdict == "unverifiable"
         return Judgement(program, verdict, None if program is None else "program", detail)
 
+    def share_all(self, pairs: Iterable[tuple[Any, str]], thought_open: bool = False) -> list[float | None]:
+        """Of (tests, response) the share of tests that the program passes, all of which run; None where they cannot be
+        judged. A check (HumanEval's form) is one test."""
+
+        def share(pair: tuple[Any, str]) -> float | None:
+            program = extract_program(pair[1], thought_open)
+            try:
+                read = read_tests(pair[0])
+            except ValueError:
+                return None
+            return 0.0 if program is None else Attempt(self.sandbox, program).share(read)
+
+        with ThreadPoolExecutor(self.sandbox.workers, "code") as threads:
+            return list(threads.map(share, pairs))
+
 
 Found = tuple[Verdict, str, int]  # with a detail, and how many tests ran
 
@@ -208,6 +223,23 @@ class Attempt:
         if not n:
             return "unverifiable", "tests: all outputs are larger than the sandbox's limit", 0
         return "right", f"{n} tests", n
+
+    def share(self, tests: Suite) -> float | None:
+        """Share of the tests that are passed; those behind the time limit of all are not. None: none can be judged."""
+        if tests.form == "check":
+            verdict = self.judge_by_check(tests)[0]
+            return None if verdict == "unverifiable" else float(verdict == "right")
+        most = self.sandbox.limits.output_kb << 10
+        cases = [
+            case for case in tests.cases
+            if not (isinstance(case.expected, str) and len(case.expected.encode("utf-8", "replace")) > most)
+        ]  # fmt: skip
+        passed = 0
+        for case in cases:
+            if self.left <= 0:
+                break
+            passed += (self.on_stdin(case) if tests.form == "stdin" else self.on_function(tests, case)) is None
+        return passed / len(cases) if cases else None
 
     def on_stdin(self, case: Case) -> tuple[Verdict, str] | None:
         """How the program fails a test; None if it does not."""

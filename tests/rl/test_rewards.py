@@ -30,6 +30,16 @@ def test_an_outcome_is_1_or_0_or_unknown(checker: AnswerChecker) -> None:
     assert Outcome(checker, thought_open=True)(["still thinking \\boxed{2}"], ["2"]) == [0.0]
 
 
+def test_a_program_may_earn_the_share_of_the_tests_that_it_passes(checker: AnswerChecker) -> None:
+    tests = {"inputs": ["3\n", "4\n", "0\n", "x\n"], "outputs": ["6\n", "8\n", "1\n", "y\n"]}
+    program = "```python\nprint(2 * int(input()))\n```"
+    with open_judge("auto", 6.0, 1) as code:
+        outcome = Outcome(checker, code, fraction=True)
+        found = outcome([program, "no program", program], [None] * 3, tests=[tests, tests, {"x": 1}])
+    assert found == [0.5, 0.0, None]
+    assert outcome.counts == {"wrong": 2, "unverifiable": 1}
+
+
 def test_programs_are_judged_by_their_tests_in_the_sandbox(checker: AnswerChecker) -> None:
     tests = {"inputs": ["3\n"], "outputs": ["6\n"]}
     program = "```python\nprint(2 * int(input()))\n```"

@@ -206,6 +206,21 @@ def test_a_run_that_a_reward_stops_leaves_a_checkpoint_to_go_on_from(tmp_path: P
     assert len(calls) == 5
 
 
+def test_a_run_whose_server_goes_away_leaves_a_checkpoint(tmp_path: Path) -> None:
+    calls = []
+
+    def of_a_server(prompts: Sequence[Any], one: Any) -> dict[str, Any]:
+        calls.append(1)
+        if len(calls) == 2:
+            raise ConnectionError("http://localhost:8000 does not answer")
+        ids, _, _ = one._tokenize_prompts(prompts)
+        return {"prompt_ids": ids, "completion_ids": [[10 + i, 11] for i in range(len(ids))], "logprobs": None}
+
+    with pytest.raises(ValueError, match="localhost:8000 does not answer; checkpoint-1 is whole"):
+        trainer(RolloutTrainer, tmp_path, settings={"max_steps": 3}, rollout_func=of_a_server).train()
+    assert (tmp_path / "checkpoint-1" / "trainer_state.json").exists()
+
+
 def test_groups_have_a_signal_where_two_rewards_differ() -> None:
     nan = float("nan")
     rewards = torch.tensor([1, 1, 0, 1, nan, 1, nan, nan, 0.5, 0.5])
