@@ -162,12 +162,16 @@ PANELS = (
 )
 
 
+SHARES = ("rewards/outcome/mean", "completions/clipped_ratio", "frac_reward_zero_std", "text/self_correction")
+
+
 def plot(history: Sequence[Line], path: str | Path) -> None:
     """The curves of a run as SVG, those that its log has."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     shown = [
         (title, own) for title, names in PANELS if (own := [name for name in names if values(history, name)])
@@ -186,6 +190,9 @@ def plot(history: Sequence[Line], path: str | Path) -> None:
                 linewidth=1.6 if held_out else 1.0, label="held out" if held_out else name.rpartition("/")[2],
             )  # fmt: skip
         axis.set_title(title, fontsize=9)
+        if names[0] in SHARES:
+            axis.set_ylim(-0.03, 1.03)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
         if len(names) > 1:

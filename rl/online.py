@@ -239,7 +239,9 @@ def finish(trainer: RolloutTrainer, result: Any, run: Run) -> dict[str, float]:
     if run.first_step:
         metrics["resumed_at_step"] = run.first_step
     if trainer.eval_dataset is not None:
-        metrics |= trainer.evaluate()
+        last = [line for line in trainer.state.log_history if line["step"] == trainer.state.global_step]
+        known = {key: value for line in last for key, value in line.items() if key.startswith("eval_")}
+        metrics |= known or trainer.evaluate()
     stop_at_turn_ends(trainer)
     save_finished(trainer, metrics)
     if trainer.is_world_process_zero():

@@ -63,11 +63,15 @@ def write_page(folder: Path) -> Path:
 
 
 def step_part(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The first problems of a step with some of their rollouts."""
-    right = [row["verdict"] == "right" for row in rows]
-    parts = [f"<h2>Step {rows[0]['step']:,}: {sum(right)} of {len(rows)} rollouts right</h2>"]
-    for problem in list(dict.fromkeys(row["problem"] for row in rows))[:GROUPS_SHOWN]:
-        group = [row for row in rows if row["problem"] == problem]
+    """Some problems of a step, those first that are solved sometimes, with some of their rollouts."""
+    n_right = sum(row["verdict"] == "right" for row in rows)
+    parts = [f"<h2>Step {rows[0]['step']:,}: {n_right} of {len(rows)} rollouts right</h2>"]
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["problem"], []).append(row)
+    alike = {problem: len({row["verdict"] for row in group}) == 1 for problem, group in groups.items()}
+    for problem in sorted(groups, key=lambda problem: alike[problem])[:GROUPS_SHOWN]:
+        group = groups[problem]
         parts.append(f"<p class='problem'>{shown(problem)}<br><b>Gold: {shown(group[0]['answer'] or '')}</b></p>")
         parts += [rollout_part(row) for row in group[:ROLLOUTS_SHOWN]]
     return parts
@@ -76,7 +80,8 @@ def step_part(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def rollout_part(row: Mapping[str, Any]) -> str:
     rewards = ", ".join(f"{name} {'-' if value is None else f'{value:.2f}'}" for name, value in row["rewards"])
     cut = ", cut" if row["finish_reason"] == "length" else ""
-    head = f"{row['verdict'] or 'not judged'}, {row['n_tokens']:,} tokens{cut}; {rewards}; {row['advantage']:+.2f}"
+    verdict = row["verdict"] or "not judged"
+    head = f"{verdict}, {row['n_tokens']:,} tokens{cut}; {rewards}; advantage {row['advantage']:+.2f}"
     if row["steps"]:
         body = "".join(
             f"<span class='step' style='background:{colour(score)}' title='score {score:+.2f}'>{shown(text)}"
@@ -117,8 +122,8 @@ summary {{ cursor: pointer }} sub {{ color: #444; font-size: .7em; margin-left: 
 </style></head><body>
 <h1>{title}</h1>
 <p>Some rollouts of {n_files:,} recorded steps; all of them are in the folder <code>rollouts</code> (Parquet). Each line
-says the verdict, the length, every reward, and the advantage (mean over the tokens). Colours are the scores of steps
-by the process reward model, from red (-1) to green (1).</p>
+says the verdict, the length, every reward, and the advantage (mean over the tokens). Where a process reward model has
+scored the steps, colours are its scores, from red (-1) to green (1).</p>
 {content}
 </body></html>
 """
