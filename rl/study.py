@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from data_prep.artefacts import library_versions, write_json
+from data_prep.artefacts import hash_path, library_versions, write_json
 from data_prep.mcts.steps import corrects_itself, thought_steps
 from data_prep.small_world import VERSION
 from data_prep.small_world.problems import problems
@@ -290,6 +290,23 @@ def ppm_metrics(ppm: Path) -> dict[str, float]:
     return {key.removeprefix("eval_"): value for key, value in metrics.items() if key.startswith("eval_")}
 
 
+def check_start(seed: int, start: Mapping[str, Path], kept: Path) -> None:
+    """Arms of a seed begin from the same weights, on whatever machine: training repeats itself on equal hardware only.
+
+    Raises ValueError if the arms that are finished have begun from others.
+    """
+    path = kept / f"start-{seed}.json"
+    here = {name: hash_path(start[name] / "model.safetensors") for name in ("policy", "ppm")}
+    if not path.exists():
+        kept.mkdir(parents=True, exist_ok=True)
+        write_json(path, here)
+    elif json.loads(path.read_text()) != here:
+        raise ValueError(
+            f"{path}: finished arms of seed {seed} began from other weights than this machine makes of it: go on where "
+            f"they were made, or remove {kept}/*-{seed}.json and begin the seed anew"
+        )
+
+
 def run_seed(seed: int, setting: Setting, plan: Mapping[str, Any], folder: Path, kept: Path, processes: int) -> None:
     arms = plan["arms"]
     if all((kept / f"{name}-{seed}.json").exists() for name in (*arms, "credit")):
@@ -298,6 +315,7 @@ def run_seed(seed: int, setting: Setting, plan: Mapping[str, Any], folder: Path,
     folder.mkdir(parents=True, exist_ok=True)
     longest = {**plan["common"], **setting.get("common", {})}["max_completion_length"]
     start = begin(seed, setting, longest, folder)
+    check_start(seed, start, kept)
     planted(start["ppm"], setting["n_planted"], seed, kept)
     measured(start["policy"], start["held_out"], seed, longest, folder / "before")
     with ThreadPoolExecutor(processes) as pool:
