@@ -25,11 +25,9 @@ from rl.options import DECISIVE, DPO_COMMON
 
 @dataclass
 class DpoArguments:
-    model_name_or_path: str = field(metadata={"help": "the policy to begin from: model folder or Hub name"})
     data: list[str] = field(
         default_factory=list, metadata={"help": "responses with verdicts, or step pairs: artefact folders or files"}
     )
-    model_revision: str = field(default="main", metadata={"help": "revision of a Hub model"})
     instruction: str = field(default="", metadata={"help": "text after each problem, as the responses were asked for"})
     pairs_per_problem: int = field(
         default=4, metadata={"help": "pairs at most of a problem's responses, or of a group of steps"}
@@ -38,9 +36,11 @@ class DpoArguments:
 
 
 def trainer_classes() -> list[type]:
+    from trl import ModelConfig
+
     from rl.preferences import PreferenceConfig
 
-    return [PreferenceConfig]
+    return [PreferenceConfig, ModelConfig]
 
 
 def hardware() -> dict[str, Any]:
@@ -49,7 +49,9 @@ def hardware() -> dict[str, Any]:
     return hardware_defaults()
 
 
-def train(args: DpoArguments, training: Any, folder: Path) -> None:
+def train(args: DpoArguments, training: Any, model_args: Any, folder: Path) -> None:
+    from trl import get_peft_config
+
     from data_prep.artefacts import now
     from rl.online import load_policy
     from rl.preferences import WITHOUT_EFFECT, TokenisedDpoTrainer, read_preferences
@@ -72,14 +74,15 @@ def train(args: DpoArguments, training: Any, folder: Path) -> None:
         raise ValueError("nothing to learn from: give --data, responses with verdicts or step pairs")
     if training.max_length is None or args.pairs_per_problem < 1 or not 0 <= args.eval_share < 1:
         raise ValueError("--max_length: a number of tokens; --pairs_per_problem: 1 or more; --eval_share: below 1")
-    model, tokenizer, attention = load_policy(args, training, packed=False)
+    model, tokenizer, attention = load_policy(model_args, training, packed=False)
     pairs = read_preferences(
         args.data, tokenizer, args.instruction, training.max_length, args.pairs_per_problem, args.eval_share,
         training.seed,
     )  # fmt: skip
     per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * training.world_size
     decisive = {
-        "model": args.model_name_or_path, "revision": args.model_revision, "pairs_per_step": per_step,
+        "model": model_args.model_name_or_path, "pairs_per_step": per_step,
+        "weights": {k: v for k, v in asdict(model_args).items() if k != "attn_implementation"},
         "data": pairs.content, "seed": training.seed, "beta": training.beta,
         **{name: getattr(training, name) for name in DECISIVE if hasattr(training, name)},
     }  # fmt: skip
@@ -87,10 +90,15 @@ def train(args: DpoArguments, training: Any, folder: Path) -> None:
 
     # What it is going to do.
     trainer = TokenisedDpoTrainer(
-        model, args=training, train_dataset=pairs.train, eval_dataset=pairs.held_out, processing_class=tokenizer
+        model,
+        args=training,
+        train_dataset=pairs.train,
+        eval_dataset=pairs.held_out,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
     )
     say(
-        f"model      {args.model_name_or_path}, {model.num_parameters() / 1e6:,.1f} M parameters, "
+        f"model      {model_args.model_name_or_path}, {model.num_parameters() / 1e6:,.1f} M parameters, "
         f"{'bf16' if training.bf16 else 'float32'}, {attention}",
         f"data       {pairs.described}",
         f"batch      {per_step:,} pairs a step; beta {training.beta:g}, loss {' + '.join(training.loss_type)}",
@@ -111,7 +119,7 @@ def train(args: DpoArguments, training: Any, folder: Path) -> None:
         if trainer.is_world_process_zero():
             trainer.create_model_card(model_name=folder.name, tags=["dpo", "long-cot"])
             write_model_manifest(
-                trainer, args.model_name_or_path, pairs.problem_ids, started, stage="dpo",
+                trainer, model_args.model_name_or_path, pairs.problem_ids, started, stage="dpo",
                 config={**asdict(args), **decisive}, content=decisive["data"], rows_in=pairs.n_read,
                 rows_out=len(pairs.train), rows_dropped=dict(pairs.dropped), metrics=metrics,
             )  # fmt: skip
@@ -126,12 +134,12 @@ def train(args: DpoArguments, training: Any, folder: Path) -> None:
 
 
 def main() -> None:
-    args, training = parse_config("dpo", __doc__, [DpoArguments], trainer_classes, DPO_COMMON, hardware)
+    args, training, model_args = parse_config("dpo", __doc__, [DpoArguments], trainer_classes, DPO_COMMON, hardware)
     from rl.runs import check_launch, run_folder, user_errors
 
     with user_errors(), run_folder(training.output_dir) as folder:
         check_launch(training)
-        train(args, training, folder)
+        train(args, training, model_args, folder)
 
 
 if __name__ == "__main__":

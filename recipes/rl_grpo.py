@@ -35,9 +35,11 @@ class GrpoArguments(RolloutArguments):
 
 
 def trainer_classes() -> list[type]:
+    from trl import ModelConfig
+
     from rl.online import RlConfig
 
-    return [RlConfig]
+    return [RlConfig, ModelConfig]
 
 
 def hardware() -> dict[str, Any]:
@@ -46,7 +48,9 @@ def hardware() -> dict[str, Any]:
     return hardware_defaults()
 
 
-def train(args: GrpoArguments, training: Any, folder: Path) -> None:
+def train(args: GrpoArguments, training: Any, model_args: Any, folder: Path) -> None:
+    from trl import get_peft_config
+
     from rl.monitor import Monitor
     from rl.online import check_settings, finish, load_policy, prepare, rewards_of, seen
     from rl.rollouts import RolloutTrainer
@@ -54,8 +58,8 @@ def train(args: GrpoArguments, training: Any, folder: Path) -> None:
 
     # Problems as prompts, the policy, and whether the run has begun already.
     check_settings(args, training)
-    model, tokenizer, attention = load_policy(args, training)
-    run = prepare("rl_grpo", args, training, tokenizer, folder)
+    model, tokenizer, attention = load_policy(model_args, training)
+    run = prepare("rl_grpo", args, training, model_args, tokenizer, folder)
 
     # What it is going to do.
     with ExitStack() as stack:
@@ -66,10 +70,10 @@ def train(args: GrpoArguments, training: Any, folder: Path) -> None:
             model, rewards, training, train_dataset=run.data, eval_dataset=run.held_out, processing_class=tokenizer,
             advantage=args.advantage, kl_in_reward=args.advantage == "reinforce++", process=run.process,
             max_replacements=args.max_replacements, padding_free=True, rollouts_every=args.rollouts_every,
-            callbacks=[Monitor()], rollout_func=rollouts,
+            callbacks=[Monitor()], rollout_func=rollouts, peft_config=get_peft_config(model_args),
         )  # fmt: skip
         say(
-            f"model      {args.model_name_or_path}, {model.num_parameters() / 1e6:,.1f} M parameters, "
+            f"model      {run.model}, {model.num_parameters() / 1e6:,.1f} M parameters, "
             f"{'bf16' if training.bf16 else 'float32'}, {attention}",
             f"problems   {run.described}",
             f"rewards    {run.rewards_described(rewards, training.reward_weights)}; advantage {args.advantage}",
@@ -92,12 +96,14 @@ def train(args: GrpoArguments, training: Any, folder: Path) -> None:
 
 
 def main() -> None:
-    args, training = parse_config("rl_grpo", __doc__, [GrpoArguments], trainer_classes, GRPO_COMMON, hardware)
+    args, training, model_args = parse_config(
+        "rl_grpo", __doc__, [GrpoArguments], trainer_classes, GRPO_COMMON, hardware
+    )
     from rl.runs import check_launch, run_folder, user_errors
 
     with user_errors(), run_folder(training.output_dir) as folder:
         check_launch(training)
-        train(args, training, folder)
+        train(args, training, model_args, folder)
 
 
 if __name__ == "__main__":

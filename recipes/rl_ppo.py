@@ -44,9 +44,11 @@ class PpoArguments(RolloutArguments):
 
 
 def trainer_classes() -> list[type]:
+    from trl import ModelConfig
+
     from rl.online import RlConfig
 
-    return [RlConfig]
+    return [RlConfig, ModelConfig]
 
 
 def hardware() -> dict[str, Any]:
@@ -55,7 +57,7 @@ def hardware() -> dict[str, Any]:
     return hardware_defaults()
 
 
-def train(args: PpoArguments, training: Any, folder: Path) -> None:
+def train(args: PpoArguments, training: Any, model_args: Any, folder: Path) -> None:
     from rl.monitor import Monitor
     from rl.online import check_settings, finish, load_policy, prepare, rewards_of, seen
     from rl.ppo import PpoSettings, PpoTrainer, add_critic
@@ -63,15 +65,17 @@ def train(args: PpoArguments, training: Any, folder: Path) -> None:
 
     # Problems as prompts, policy and critic, and whether the run has begun already.
     check_settings(args, training)
+    if model_args.use_peft:
+        raise ValueError("--use_peft: PPO trains all weights of policy and critic: leave it out, or use rl_grpo.py")
     ppo = PpoSettings(
         args.gamma, args.actor_lambda, args.critic_lambda, args.whiten_advantages, args.value_clip, args.value_weight,
         args.value_warmup_steps, args.critic_learning_rate,
     )  # fmt: skip
-    model, tokenizer, attention = load_policy(args, training)
-    run = prepare("rl_ppo", args, training, tokenizer, folder)
+    model, tokenizer, attention = load_policy(model_args, training)
+    run = prepare("rl_ppo", args, training, model_args, tokenizer, folder)
     local = args.scorer if args.scorer and Path(args.scorer).is_dir() else None
     begins = args.critic or local or "policy"
-    add_critic(model, tokenizer, None if begins == "policy" else begins, args.model_revision)
+    add_critic(model, tokenizer, None if begins == "policy" else begins, model_args.model_revision)
 
     # What it is going to do.
     with ExitStack() as stack:
@@ -84,7 +88,7 @@ def train(args: PpoArguments, training: Any, folder: Path) -> None:
             rollouts_every=args.rollouts_every, callbacks=[Monitor()], rollout_func=rollouts,
         )  # fmt: skip
         say(
-            f"model      {args.model_name_or_path}, {model.num_parameters() / 1e6:,.1f} M parameters with the critic, "
+            f"model      {run.model}, {model.num_parameters() / 1e6:,.1f} M parameters with the critic, "
             f"which starts from {begins}; {'bf16' if training.bf16 else 'float32'}, {attention}",
             f"problems   {run.described}",
             f"rewards    {run.rewards_described(rewards, training.reward_weights)}; GAE with lambda "
@@ -109,12 +113,12 @@ def train(args: PpoArguments, training: Any, folder: Path) -> None:
 
 
 def main() -> None:
-    args, training = parse_config("rl_ppo", __doc__, [PpoArguments], trainer_classes, PPO_COMMON, hardware)
+    args, training, model_args = parse_config("rl_ppo", __doc__, [PpoArguments], trainer_classes, PPO_COMMON, hardware)
     from rl.runs import check_launch, run_folder, user_errors
 
     with user_errors(), run_folder(training.output_dir) as folder:
         check_launch(training)
-        train(args, training, folder)
+        train(args, training, model_args, folder)
 
 
 if __name__ == "__main__":

@@ -174,7 +174,9 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
             training.max_steps = position["max_steps"] or rows.n_steps(training.num_train_epochs, rows_per_step)
         training.ignore_data_skip = True  # the stream itself starts at the right row
         callbacks.append(SavePosition(rows, position["step"], rows_per_step))
-    model, attention = load_model(model_args, config, training, len(tokenizer), data.random_init)
+    model, attention = load_model(
+        model_args, config, training, len(tokenizer), training.packing or training.padding_free, data.random_init
+    )
     trainer = make_trainer(model, model_args, training, tokenizer, rows, eval_rows, callbacks)
     precision = "bf16" if training.bf16 else "fp16" if training.fp16 else "float32"
     say(

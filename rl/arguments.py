@@ -8,14 +8,12 @@ from data_prep.sources import DatasetConfig
 
 @dataclass
 class RolloutArguments:
-    model_name_or_path: str = field(metadata={"help": "the policy to begin from: model folder or Hub name"})
     problems: list[DatasetConfig] = field(
         default_factory=list, metadata={"help": "problems with answers (YAML: a list of path, split, n_rows)"}
     )
     eval_problems: list[DatasetConfig] = field(
         default_factory=list, metadata={"help": "held-out problems, measured every eval_steps: pass@1"}
     )
-    model_revision: str = field(default="main", metadata={"help": "revision of a Hub model"})
     instruction: str = field(default="", metadata={"help": "text after each problem"})
     max_prompt_length: int = field(default=2048, metadata={"help": "tokens; problems with longer prompts are left out"})
     pass_rate: list[float] = field(

@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
-from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from trl import GRPOConfig
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+from trl import GRPOConfig, ModelConfig
 from trl.rewards import get_repetition_penalty_reward, get_soft_overlong_punishment
 
 from data_prep.answers import AnswerChecker
@@ -23,15 +21,14 @@ from data_prep.mcts.inputs import Inputs, read_verifiable
 from data_prep.sandbox.client import Sandbox
 from data_prep.sandbox.judging import open_judge
 from rl.arguments import RolloutArguments
-from rl.attention import choose_attention
 from rl.code_rollouts import CodeRollouts
 from rl.monitor import first_warnings, plot
 from rl.options import DECISIVE, ROLLOUTS
 from rl.records import FOLDER, write_page
 from rl.rewards import Format, Outcome, language
 from rl.rollouts import ProcessCredit, RolloutTrainer
-from rl.runs import check_training, end_together, resume_point, save_finished, write_model_manifest
-from rl.sft import small_tiles_on_cpu, stop_at_turn_ends
+from rl.runs import check_training, end_together, refuse, resume_point, save_finished, write_model_manifest
+from rl.sft import load_model, small_tiles_on_cpu, stop_at_turn_ends
 
 
 @dataclass
@@ -75,23 +72,23 @@ def check_settings(args: RolloutArguments, training: RlConfig) -> None:
         )
 
 
-def load_policy(args: Any, training: Any, packed: bool = True) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
+def load_policy(
+    model: ModelConfig, training: TrainingArguments, packed: bool = True
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
     """The policy, its tokenizer, and a line that says how it attends; `packed`: updates go without padding."""
-    name, revision = args.model_name_or_path, args.model_revision
+    refuse(model, ("trust_remote_code",))
+    name, revision = model.model_name_or_path, model.model_revision
+    if not name:
+        raise ValueError("no policy to begin from: give --model_name_or_path")
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, padding_side="left")
     if tokenizer.chat_template is None:
         raise ValueError(f"{name}: no chat template: train it with recipes/sft_longcot.py first, or give another model")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    attention, reason = choose_attention(None, packed, training.bf16 and not training.use_cpu)
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            name, revision=revision, dtype=torch.float32, attn_implementation=attention
-        )
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{name}: the weights cannot be loaded: {error}") from error
+    config = AutoConfig.from_pretrained(name, revision=revision)
+    network, attention = load_model(model, config, training, len(tokenizer), packed)
     small_tiles_on_cpu()
-    return model, tokenizer, f"attention {attention} ({reason})"
+    return network, tokenizer, attention
 
 
 def prompts_of(
@@ -153,6 +150,7 @@ class Run:
     """A run before its first step: what it reads, and what decides its weights."""
 
     stage: str
+    model: str
     args: RolloutArguments
     training: RlConfig
     data: Dataset
@@ -193,8 +191,9 @@ class Run:
 
 
 def prepare(
-    stage: str, args: RolloutArguments, training: RlConfig, tokenizer: PreTrainedTokenizerBase, folder: Path
-) -> Run:
+    stage: str, args: RolloutArguments, training: RlConfig, model: ModelConfig, tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+) -> Run:  # fmt: skip
     """Reads the problems, opens the scorer, and finds the checkpoint to go on from. Raises ValueError."""
     started = now()
     inputs = read_verifiable(args.problems, tests_too=True)
@@ -212,9 +211,10 @@ def prepare(
     first = tokenizer.apply_chat_template(data[0]["prompt"], tokenize=False, add_generation_prompt=True)
     per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * training.world_size
     decisive = {
-        "model": args.model_name_or_path, "revision": args.model_revision, "data": content_hash(data.to_list()),
+        "model": model.model_name_or_path, "data": content_hash(data.to_list()),
+        "weights": {k: v for k, v in asdict(model).items() if k != "attn_implementation"},
         "rollouts_per_step": per_step, "seed": training.seed,
-        **{k: v for k, v in asdict(args).items() if k not in ("problems", "eval_problems", "model_name_or_path")},
+        **{k: v for k, v in asdict(args).items() if k not in ("problems", "eval_problems")},
         **{name: getattr(training, name) for name in (*DECISIVE, *ROLLOUTS) if hasattr(training, name)},
     }  # fmt: skip
     checkpoint = resume_point(folder, decisive)
@@ -227,8 +227,8 @@ def prepare(
             args.process_temperature, args.steps,
         )  # fmt: skip
     return Run(
-        stage, args, training, data, held_out, inputs.n_read, dropped, opens_thought(first, []), process, decisive,
-        checkpoint, started,
+        stage, str(model.model_name_or_path), args, training, data, held_out, inputs.n_read, dropped,
+        opens_thought(first, []), process, decisive, checkpoint, started,
     )  # fmt: skip
 
 
@@ -251,7 +251,7 @@ def finish(trainer: RolloutTrainer, result: Any, run: Run) -> dict[str, float]:
         trainer.create_model_card(model_name=folder.name, tags=[run.stage.removeprefix("rl_"), "long-cot"])
         problem_ids = run.data["problem_id"]
         write_model_manifest(
-            trainer, run.args.model_name_or_path, problem_ids, run.started, stage=run.stage,
+            trainer, run.model, problem_ids, run.started, stage=run.stage,
             config={**asdict(run.args), **run.decisive}, content=run.decisive["data"],
             rows_in=len(problem_ids) + sum(run.dropped.values()), rows_out=len(problem_ids),
             rows_dropped=dict(run.dropped),

@@ -60,6 +60,7 @@ ROLLOUTS = (
 
 # The same for GRPO, where they differ.
 GRPO_COMMON = {
+    "model_name_or_path": "the policy to begin from: model folder or Hub name",
     "output_dir": "where checkpoints, rollouts and the model go; a run found there is resumed",
     "max_steps": "optimizer steps, instead of epochs (default: -1)",
     "num_train_epochs": "passes over the problems (default: 3.0)",
@@ -69,6 +70,7 @@ GRPO_COMMON = {
     "max_completion_length": "longest rollout, in tokens (default: 8192)",
     "temperature": "of the rollouts (default: 1.0)",
     "learning_rate": "peak learning rate (default: 1e-06)",
+    "use_peft": "train LoRA adapters (--lora_r, --lora_alpha, ...) instead of all weights (default: False)",
     "beta": "weight of the KL to the first policy (default: 0.0)",
     "loss_type": "dapo, dr_grpo, grpo, bnpo, ... (default: dapo)",
     "epsilon_high": "upper clip, if not epsilon: 0.28 in DAPO",
@@ -90,10 +92,11 @@ PPO_COMMON = GRPO_COMMON | {
     "loss_type": "mean of the policy's loss: dapo, dr_grpo, grpo, bnpo, ... (default: dapo)",
     "num_iterations": "updates with each generation (default: 1)",
 }
-del PPO_COMMON["scale_rewards"]
+del PPO_COMMON["scale_rewards"], PPO_COMMON["use_peft"]
 
 # The same for DPO.
 DPO_COMMON = {
+    "model_name_or_path": "the policy to begin from: model folder or Hub name",
     "output_dir": "where checkpoints and the model go; a run found there is resumed",
     "max_length": "longest prompt and response, in tokens; longer pairs are left out (default: 16384)",
     "num_train_epochs": "passes over the pairs (default: 3.0)",
@@ -103,6 +106,7 @@ DPO_COMMON = {
     "learning_rate": "peak learning rate (default: 1e-06)",
     "lr_scheduler_type": "cosine, linear, constant, ... (default: linear)",
     "beta": "how closely the policy is held to the first one (default: 0.1)",
+    "use_peft": "train LoRA adapters (--lora_r, --lora_alpha, ...) (default: False)",
     "loss_type": "sigmoid (if none is given), ipo, sft, ...; several are added",
     "loss_weights": "of several losses, if not 1 each",
     "precompute_ref_log_probs": "the first policy reads all pairs before training: less memory (default: False)",

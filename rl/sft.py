@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     TrainerCallback,
+    TrainingArguments,
 )
 from transformers.trainer_callback import ExportableState
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config, get_quantization_config
@@ -130,20 +131,19 @@ def load_config(
 
 
 def load_model(
-    model: ModelConfig, config: PreTrainedConfig, training: SFTConfig, n_tokens: int, random_init: bool
-) -> tuple[PreTrainedModel, str]:
-    """The model ready for `SFTTrainer`, and a line that says how it attends.
+    model: ModelConfig, config: PreTrainedConfig, training: TrainingArguments, n_tokens: int, packed: bool,
+    random_init: bool = False,
+) -> tuple[PreTrainedModel, str]:  # fmt: skip
+    """The model ready for a trainer of TRL, and a line that says how it attends.
 
-    `n_tokens`: size of the vocabulary; embeddings grow to it. `random_init`: fresh weights of the same shape, the
-    control for what pretraining brings.
+    `n_tokens`: size of the vocabulary; embeddings grow to it. `packed`: a row holds several documents. `random_init`:
+    fresh weights of the same shape, the control for what pretraining brings.
     """
     from transformers import AutoModelForCausalLM
 
     dtype = str(model.dtype).removeprefix("torch.")
     half = training.bf16 or training.fp16 or dtype in ("bfloat16", "float16") or bool(model.load_in_4bit)
-    attention, reason = choose_attention(
-        model.attn_implementation, bool(training.packing or training.padding_free), half and not training.use_cpu
-    )
+    attention, reason = choose_attention(model.attn_implementation, packed, half and not training.use_cpu)
     description = f"attention {attention} ({reason})"
     kwargs: dict[str, Any] = {"dtype": getattr(torch, str(model.dtype), model.dtype), "attn_implementation": attention}
     if random_init:

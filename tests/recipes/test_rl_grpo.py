@@ -82,6 +82,17 @@ def test_steps_are_paid_by_a_process_reward_model(run: Run, tmp_path: Path) -> N
     assert {"process/score_last", "process/steps", "kl_in_reward"} <= set(line)
 
 
+def test_an_adapter_is_trained_and_the_first_policy_is_the_model_without_it(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    more = ["--use_peft", "true", "--lora_r", 4, "--advantage", "reinforce++", "--beta", 0.1, "--learning_rate", 0.1]
+    run(*arguments(out, "--max_steps", 2, *more))
+    adapter = load_file(out / "adapter_model.safetensors")
+    assert any("lora_B" in name and value.abs().max() > 0 for name, value in adapter.items())
+    assert not (out / "model.safetensors").exists()
+    assert history(out)[0]["kl_in_reward"] == pytest.approx(0, abs=1e-6)
+    assert history(out)[1]["kl_in_reward"] != 0
+
+
 def test_programs_run_while_solutions_are_written(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(*arguments(out, "--max_steps", 1, "--steps", "code", "--max_completion_length", 120, "--rollouts_every", 1))

@@ -45,7 +45,7 @@ def test_long_prompts_are_left_out_and_an_instruction_stands_behind_the_problem(
 
 
 def test_rewards_are_those_that_have_a_weight() -> None:
-    args = RolloutArguments("policy", format_weight=0.1, overlong_tokens=20, repetition_weight=0.5)
+    args = RolloutArguments(format_weight=0.1, overlong_tokens=20, repetition_weight=0.5)
     with ExitStack() as stack:
         rewards, weights, rollouts = rewards_of(args, 100, False, False, stack)
     assert rollouts is None
