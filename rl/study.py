@@ -533,9 +533,14 @@ def main() -> None:
     with user_errors():
         for seed in setting["seeds"]:
             run_seed(seed, setting, plan, folder, kept, args.processes)
+            tell(kept, plan, args.setting, target)
+
+
+def tell(kept: Path, plan: Mapping[str, Any], setting: str, target: Path) -> None:
+    """Writes the report of what is finished."""
     files = {path.stem: json.loads(path.read_text()) for path in sorted(kept.glob("*.json"))}
     credit = [one for name, one in files.items() if name.startswith("credit-")]
-    found = report([one for one in files.values() if "arm" in one], credit, plan, args.setting)
+    found = report([one for one in files.values() if "arm" in one], credit, plan, setting)
     write_report(found, page(found), target)
     plot(found, target / "curves.svg")
 
