@@ -1,0 +1,1 @@
+"""Geometry with figures: problems and their drawings, vision-language SFT and RL."""
