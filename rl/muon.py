@@ -48,3 +48,24 @@ class Muon(torch.optim.Optimizer):
                 directions = orthogonalise(torch.stack([update for _, update in found]))
                 for (parameter, _), direction in zip(found, directions, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(direction, alpha=step_size)
+
+
+def optimizers_of(
+    model: torch.nn.Module, learning_rate: float, n_steps: int
+) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
+    """Muon for the matrices, AdamW for embeddings and the rest (together they learn a small base in half as many steps
+    as AdamW alone), and their schedules: constant for 60 % of the steps, then down to a fiftieth.
+    """
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    optimizers: list[torch.optim.Optimizer] = [
+        Muon(matrices, lr=learning_rate),
+        torch.optim.AdamW(others, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+    schedules: list[torch.optim.lr_scheduler.LRScheduler] = [
+        torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda i: min((i + 1) / 50, 1.0, max(0.02, (n_steps - i) / (0.4 * n_steps)))
+        )
+        for optimizer in optimizers
+    ]
+    return optimizers, schedules

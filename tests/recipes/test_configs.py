@@ -28,6 +28,7 @@ OWN = {
     "evaluate": ["EvaluateArguments", "StrategyArguments"],
     "generate_mcts": ["GenerateArguments", "SearchArguments", "GradingArguments"],
     "compare": ["CompareArguments"],
+    "pretrain_geometry": ["PretrainArguments"],
     "pretrain_small_world": ["PretrainArguments"],
     "quickstart": ["QuickstartArguments"],
     "rl_grpo": ["GrpoArguments"],
