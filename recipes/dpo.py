@@ -20,7 +20,7 @@ from typing import Any
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not recipes/: evaluate.py would hide the library `evaluate`
 
 from data_prep.config import parse_config
-from rl.options import DECISIVE, DPO_COMMON
+from rl.options import DECISIVE, DPO_COMMON, PREFERENCES
 
 
 @dataclass
@@ -83,8 +83,8 @@ def train(args: DpoArguments, training: Any, model_args: Any, folder: Path) -> N
     decisive = {
         "model": model_args.model_name_or_path, "pairs_per_step": per_step,
         "weights": {k: v for k, v in asdict(model_args).items() if k != "attn_implementation"},
-        "data": pairs.content, "seed": training.seed, "beta": training.beta,
-        **{name: getattr(training, name) for name in DECISIVE if hasattr(training, name)},
+        "data": pairs.content, "seed": training.seed,
+        **{name: getattr(training, name) for name in (*DECISIVE, *PREFERENCES) if hasattr(training, name)},
     }  # fmt: skip
     checkpoint = resume_point(folder, decisive)
 

@@ -35,7 +35,10 @@ class PpoArguments(RolloutArguments):
     critic_learning_rate: float = field(default=1e-5, metadata={"help": "peak learning rate of the critic"})
     value_warmup_steps: int = field(default=0, metadata={"help": "first steps, in which the critic alone learns"})
     gamma: float = field(default=1.0, metadata={"help": "discount for each token"})
-    actor_lambda: float = field(default=0.95, metadata={"help": "lambda of the advantages (GAE)"})
+    actor_lambda: float = field(
+        default=1.0,
+        metadata={"help": "lambda of the advantages (GAE); below 1 they rely on the critic, see docs/rl.md"},
+    )
     critic_lambda: float = field(default=1.0, metadata={"help": "lambda of the critic's targets; 1: what came out"})
     whiten_advantages: bool = field(default=True, metadata={"help": "mean 0, deviation 1 over a generation"})
     value_clip: float = field(default=0.2, metadata={"help": "how far a value may move from one generation's"})

@@ -51,6 +51,12 @@ DECISIVE = (
     "average_tokens_across_devices",
 )  # fmt: skip
 
+# The same for preferences.
+PREFERENCES = (
+    "beta", "loss_weights", "label_smoothing", "ld_alpha", "f_divergence_type", "f_alpha_divergence_coef",
+    "use_weighting", "discopop_tau", "sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps",
+)  # fmt: skip
+
 # The same for rollouts.
 ROLLOUTS = (
     "num_generations", "generation_batch_size", "steps_per_generation", "num_iterations", "max_completion_length",

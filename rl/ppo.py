@@ -31,7 +31,7 @@ class PpoSettings:
     """
 
     gamma: float = 1.0
-    actor_lambda: float = 0.95
+    actor_lambda: float = 1.0
     critic_lambda: float = 1.0
     whiten: bool = True
     value_clip: float = 0.2
