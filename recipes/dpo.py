@@ -59,6 +59,7 @@ def train(args: DpoArguments, training: Any, model_args: Any, folder: Path) -> N
         check_training,
         disk_errors_explained,
         end_together,
+        n_parameters,
         n_steps,
         resume_point,
         save_finished,
@@ -98,7 +99,7 @@ def train(args: DpoArguments, training: Any, model_args: Any, folder: Path) -> N
         peft_config=get_peft_config(model_args),
     )
     say(
-        f"model      {model_args.model_name_or_path}, {model.num_parameters() / 1e6:,.1f} M parameters, "
+        f"model      {model_args.model_name_or_path}, {n_parameters(model) / 1e6:,.1f} M parameters, "
         f"{'bf16' if training.bf16 else 'float32'}, {attention}",
         f"data       {pairs.described}",
         f"batch      {per_step:,} pairs a step; beta {training.beta:g}, loss {' + '.join(training.loss_type)}",

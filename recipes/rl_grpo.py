@@ -54,7 +54,7 @@ def train(args: GrpoArguments, training: Any, model_args: Any, folder: Path) -> 
     from rl.monitor import Monitor
     from rl.online import check_settings, finish, load_policy, prepare, rewards_of, seen
     from rl.rollouts import RolloutTrainer
-    from rl.runs import disk_errors_explained, n_steps, say
+    from rl.runs import disk_errors_explained, n_parameters, n_steps, say
 
     # Problems as prompts, the policy, and whether the run has begun already.
     check_settings(args, training)
@@ -73,7 +73,7 @@ def train(args: GrpoArguments, training: Any, model_args: Any, folder: Path) -> 
             callbacks=[Monitor()], rollout_func=rollouts, peft_config=get_peft_config(model_args),
         )  # fmt: skip
         say(
-            f"model      {run.model}, {model.num_parameters() / 1e6:,.1f} M parameters, "
+            f"model      {run.model}, {n_parameters(model) / 1e6:,.1f} M parameters, "
             f"{'bf16' if training.bf16 else 'float32'}, {attention}",
             f"problems   {run.described}",
             f"rewards    {run.rewards_described(rewards, training.reward_weights)}; advantage {args.advantage}",

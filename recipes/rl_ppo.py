@@ -63,8 +63,8 @@ def hardware() -> dict[str, Any]:
 def train(args: PpoArguments, training: Any, model_args: Any, folder: Path) -> None:
     from rl.monitor import Monitor
     from rl.online import check_settings, finish, load_policy, prepare, rewards_of, seen
-    from rl.ppo import PpoSettings, PpoTrainer, add_critic
-    from rl.runs import disk_errors_explained, n_steps, say
+    from rl.ppo import PpoSettings, PpoTrainer, add_critic, reads_alike
+    from rl.runs import disk_errors_explained, n_parameters, n_steps, say
 
     # Problems as prompts, policy and critic, and whether the run has begun already.
     check_settings(args, training)
@@ -76,8 +76,7 @@ def train(args: PpoArguments, training: Any, model_args: Any, folder: Path) -> N
     )  # fmt: skip
     model, tokenizer, attention = load_policy(model_args, training)
     run = prepare("rl_ppo", args, training, model_args, tokenizer, folder)
-    local = args.scorer if args.scorer and Path(args.scorer).is_dir() else None
-    begins = args.critic or local or "policy"
+    begins = args.critic or (args.scorer if args.scorer and reads_alike(args.scorer, tokenizer) else "policy")
     add_critic(model, tokenizer, None if begins == "policy" else begins, model_args.model_revision)
 
     # What it is going to do.
@@ -91,7 +90,7 @@ def train(args: PpoArguments, training: Any, model_args: Any, folder: Path) -> N
             rollouts_every=args.rollouts_every, callbacks=[Monitor()], rollout_func=rollouts,
         )  # fmt: skip
         say(
-            f"model      {run.model}, {model.num_parameters() / 1e6:,.1f} M parameters with the critic, "
+            f"model      {run.model}, {n_parameters(model) / 1e6:,.1f} M parameters with the critic, "
             f"which starts from {begins}; {'bf16' if training.bf16 else 'float32'}, {attention}",
             f"problems   {run.described}",
             f"rewards    {run.rewards_described(rewards, training.reward_weights)}; GAE with lambda "

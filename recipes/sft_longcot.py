@@ -90,7 +90,7 @@ def hardware() -> dict[str, Any]:
 def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> None:
     from data_prep.artefacts import now, read_trained_on, write_trained_on
     from data_prep.packing import CachedRows, PackedStream, cached_rows
-    from rl.runs import disk_errors_explained, is_main_process, n_sharing, n_steps, resume_point, say
+    from rl.runs import disk_errors_explained, is_main_process, n_parameters, n_sharing, n_steps, resume_point, say
     from rl.sft import (
         SavePosition,
         check_settings,
@@ -181,7 +181,7 @@ def train(data: DataArguments, training: Any, model_args: Any, folder: Path) -> 
     precision = "bf16" if training.bf16 else "fp16" if training.fp16 else "float32"
     say(
         f"model      {model_args.model_name_or_path}{' (random weights)' if data.random_init else ''}, "
-        f"{model.num_parameters() / 1e6:,.1f} M parameters, {precision}, {attention}",
+        f"{n_parameters(model) / 1e6:,.1f} M parameters, {precision}, {attention}",
         f"data       {rows.summary()}",
         f"batch      {training.per_device_train_batch_size} rows x {training.gradient_accumulation_steps} accumulated "
         f"x {n_replicas} processes = {rows_per_step} rows a step; rows of up to {rules.max_length:,} tokens",

@@ -76,7 +76,7 @@ def train(args: PpmArguments, training: Any, folder: Path) -> None:
     from rl.ppm.data import Rules, ppm_rows
     from rl.ppm.model import step_format_for, tokenizer_for
     from rl.ppm.training import check_settings, finish, make_trainer
-    from rl.runs import disk_errors_explained, n_steps, resume_point, say
+    from rl.runs import disk_errors_explained, n_parameters, n_steps, resume_point, say
 
     started = now()
     # Trees of token ids, with what is to be learnt from them.
@@ -114,7 +114,7 @@ def train(args: PpmArguments, training: Any, folder: Path) -> None:
     of = "groups of pairs" if args.objective == "pairs" else "values"
     per_tree = rows.counts["groups" if args.objective == "pairs" else "values"] / len(rows.dataset)
     say(
-        f"model      {args.model_name_or_path}, {trainer.model.num_parameters() / 1e6:,.1f} M parameters, "
+        f"model      {args.model_name_or_path}, {n_parameters(trainer.model) / 1e6:,.1f} M parameters, "
         f"{'bf16' if training.bf16 else 'float32'}; score {step_format.describe()}",
         f"data       {rows.summary()}",
         *([f"held out   {eval_rows.summary()}"] if eval_rows else []),

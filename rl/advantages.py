@@ -46,19 +46,14 @@ def leave_one_out(rewards_R: Tensor, group_size: int) -> Tensor:
     return (rewards_NG - mean_NG).where(given_NG & (others_NG > 0), 0.0).flatten()
 
 
-def reinforce_plus_plus(
-    rewards_R: Tensor, kl_RT: Tensor, mask_RT: Tensor, kl_coef: float, group_size: int | None = None
-) -> Tensor:
+def reinforce_plus_plus(rewards_R: Tensor, kl_RT: Tensor, mask_RT: Tensor, kl_coef: float) -> Tensor:
     """REINFORCE++ (arXiv 2501.03262): returns with a KL penalty at every token, normalised over the batch. (R, T).
 
     A token's return is the reward of the rollout minus `kl_coef` times the KL of this and all later tokens; then the
     mean of all tokens is taken off, and it is divided by their standard deviation. `kl_RT`: log p - log p_reference of
-    the tokens that were sampled. `group_size`: the group's mean is taken off the reward first (the paper's variant
-    with a baseline). Rollouts with NaN take no part and get 0.
+    the tokens that were sampled. Rollouts with NaN take no part and get 0.
     """
     given_R = ~rewards_R.isnan()
-    if group_size is not None:
-        rewards_R = rewards_R - _groups(rewards_R, group_size).nanmean(1, keepdim=True).expand(-1, group_size).flatten()
     mask_RT = mask_RT & given_R[:, None]
     returns_RT = rewards_R.nan_to_num(0.0)[:, None] - returns_to_go(kl_coef * kl_RT, mask_RT)
     return normalised(returns_RT, mask_RT)
@@ -118,7 +113,7 @@ def step_rewards(scores_RS: Tensor, mask_RS: Tensor, credit: Credit, temperature
     - `recovery`: the fall of the best level that is still to come, e_k = max(s_k, s_{k+1}, ...): step k earns
       e_k - e_{k-1}, with e_0 no lower than 0, which is where a solution begins. So a fall that lasts is charged once,
       to the step that brings it, and what is regained later costs nothing. Nothing earns more than 0: no steps can be
-      added for gain. They add up to the last score minus the best one.
+      added for gain. They add up to the last score minus the best one, or minus 0 if none is above.
     - `delta`: s_k - s_{k-1}, s_0 = 0: differences of a potential (Ng et al. 1999). They add up to the last score, but
       a step that falls pays for it and the one that regains it is paid.
     - `sum`: the scores. More steps earn more, which a policy soon finds out (PURE, section 3): for comparison only.

@@ -103,9 +103,10 @@ class CodeRollouts:
                 rest = step.text[len(tokenizer.decode(new[:n], skip_special_tokens=True)) :]
                 one.add(tokenizer(rest, add_special_tokens=False)["input_ids"], False)
             one.text += step.text
-            if step.ends and (not one.ids or one.ids[-1] not in ends):
+            cut = len(one.ids) >= self.longest  # a cut solution has no end, whatever its text looks like
+            if step.ends and not cut and (not one.ids or one.ids[-1] not in ends):
                 one.add([tokenizer.eos_token_id], False)
-            one.ended = step.ends or len(one.ids) >= self.longest
+            one.ended = step.ends or cut
             steps.append((one, step))
         programs = [(one, step) for one, step in steps if step.program is not None and not one.ended]
         runs = self.sandbox.run_all(Program(str(step.program)) for _, step in programs)

@@ -31,8 +31,8 @@ def warnings_of(history: Sequence[Line]) -> dict[str, str]:
     The last `WINDOW` lines are compared with the first ones, by means of the lines and their standard error; a change
     counts where it is both large and more than `SURE` standard errors.
 
-    - `gap`: what steps are paid has risen by more than `GAP` standard deviations (of a rollout at the beginning) above
-      what accuracy has: the policy pleases the process reward model, and is not more often right.
+    - `gap`: what steps are paid has risen, and by more than `GAP` standard deviations (of a rollout at the beginning)
+      above what accuracy has: the policy pleases the process reward model, and is not more often right.
     - `unrelated`: in the last lines the scores of solutions have nothing to do with their being right.
     - `worse`: accuracy has fallen by `GAP` standard deviations.
     - `no signal`: all groups have equal rewards. `endless`: most rollouts are cut. `wild`: entropy has risen manifold.
@@ -64,7 +64,7 @@ def warnings_of(history: Sequence[Line]) -> dict[str, str]:
     right = change(first, last, "rewards/outcome/mean", "rewards/outcome/std")
     paid = change(first, last, "process/reward", "process/reward_std")
     gap, uncertain = paid[0] - right[0], math.hypot(paid[1], right[1])
-    if gap > max(GAP, SURE * uncertain):
+    if gap > max(GAP, SURE * uncertain) and paid[0] > SURE * paid[1]:
         found["gap"] = (
             f"what steps are paid has risen by {paid[0]:+.1f} standard deviations, accuracy by {right[0]:+.1f}: the "
             "reward is being exploited: look at the rollouts, use --process_credit recovery with the gate, a smaller "
@@ -212,7 +212,10 @@ def main() -> None:
     state = next((path for path in states if path.is_file()), None)
     if state is None:
         sys.exit(f"error: {folder}: no trainer_state.json there or in a checkpoint: has this run saved anything yet?")
-    history = json.loads(state.read_text())["log_history"]
+    try:
+        history = json.loads(state.read_text())["log_history"]
+    except ValueError as error:
+        sys.exit(f"error: {state}: broken or being written ({error}): try again, or remove that checkpoint")
     now = warnings_of(history)
     for name, step in first_warnings(history).items():
         print(f"{name}, from step {step:,}: {now.get(name, 'no more at the end')}")

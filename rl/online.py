@@ -4,21 +4,25 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 from trl import GRPOConfig, ModelConfig
+from trl.import_utils import is_vllm_available
 from trl.rewards import get_repetition_penalty_reward, get_soft_overlong_punishment
 
 from data_prep.answers import AnswerChecker
-from data_prep.artefacts import now
+from data_prep.artefacts import hash_model, now
 from data_prep.benchmarks import as_asked, content_hash
 from data_prep.formats import opens_thought
 from data_prep.mcts.inputs import Inputs, read_verifiable
 from data_prep.sandbox.client import Sandbox
+from data_prep.sandbox.forms import read_tests
 from data_prep.sandbox.judging import open_judge
 from rl.arguments import RolloutArguments
 from rl.code_rollouts import CodeRollouts
@@ -27,7 +31,7 @@ from rl.options import DECISIVE, ROLLOUTS
 from rl.records import FOLDER, write_page
 from rl.rewards import Format, Outcome, language
 from rl.rollouts import ProcessCredit, RolloutTrainer
-from rl.runs import check_training, end_together, refuse, resume_point, save_finished, write_model_manifest
+from rl.runs import check_training, end_together, refuse, resume_point, save_finished, say, write_model_manifest
 from rl.sft import load_model, small_tiles_on_cpu, stop_at_turn_ends
 
 
@@ -47,6 +51,14 @@ class RlConfig(GRPOConfig):
 
 TEST_TIMEOUT = 6.0  # seconds of a program on one test, as evaluate.py's
 
+BOUNDS = {
+    "process_temperature": (1e-3, 100), "process_weight": (0, 1000), "overlong_tokens": (0, math.inf),
+    "repetition_ngram": (1, 10_000), "max_replacements": (0, 100), "rollouts_every": (0, math.inf),
+    "max_prompt_length": (1, math.inf), "max_completion_length": (1, math.inf), "gamma": (0, 1),
+    "actor_lambda": (0, 1), "critic_lambda": (0, 1), "value_warmup_steps": (0, math.inf), "value_weight": (0, 1000),
+    "value_clip": (1e-6, math.inf), "critic_learning_rate": (0, 1), "beta": (0, 1000),
+}  # fmt: skip
+
 # What the recipe decides itself: rewards, prompts, resuming, and code from model folders, which is never run.
 WITHOUT_EFFECT = (
     "reward_weights", "remove_unused_columns", "trust_remote_code", "model_init_kwargs", "resume_from_checkpoint",
@@ -63,12 +75,30 @@ def check_settings(args: RolloutArguments, training: RlConfig) -> None:
         raise ValueError("--steps code: programs run between steps, which TRL's vLLM generation cannot: use_vllm false")
     if args.pass_rate and not (len(args.pass_rate) == 2 and 0 <= args.pass_rate[0] <= args.pass_rate[1] <= 1):
         raise ValueError(f"--pass_rate {args.pass_rate}: the least and the most, from 0 to 1")
-    every = training.steps_per_generation * training.num_iterations / training.gradient_accumulation_steps
-    steps = training.save_steps
-    if training.save_strategy == "steps" and (steps != int(steps) or steps % every):
+    for name, (least, most) in BOUNDS.items():
+        value = getattr(args, name, getattr(training, name, least))
+        if not least <= value <= most:
+            raise ValueError(f"--{name} {value:g}: from {least:g} to {most:g}")
+    if args.overlong_tokens > training.max_completion_length:
         raise ValueError(
-            f"--save_steps {steps:g}: rollouts are made every {every:g} optimizer steps, and only there a run can be "
-            f"resumed as if it had not stopped: give a multiple of {math.ceil(every)}"
+            f"--overlong_tokens {args.overlong_tokens}: more than the {training.max_completion_length} tokens of a "
+            "rollout: every one would cost"
+        )
+    if not args.scorer:
+        credit = {f.name: f.default for f in fields(args) if f.name.startswith("process_")}
+        if given := [name for name, default in credit.items() if getattr(args, name) != default]:
+            raise ValueError(f"--{given[0]} has no effect without --scorer: give one, or leave it out")
+    if training.use_vllm and not (torch.cuda.is_available() and is_vllm_available()):
+        raise ValueError(
+            "--use_vllm: needs vllm (constraints-vllm.txt) and a CUDA GPU, which this machine does not have both: "
+            "leave it out, and rollouts are made in this process"
+        )
+    every = Fraction(training.steps_per_generation * training.num_iterations, training.gradient_accumulation_steps)
+    steps = training.save_steps
+    if training.save_strategy == "steps" and (steps != int(steps) or int(steps) % every):
+        raise ValueError(
+            f"--save_steps {steps:g}: rollouts are made every {float(every):g} optimizer steps, and only there a run "
+            f"can be resumed as if it had not stopped: give a multiple of {every.numerator}"
         )
 
 
@@ -80,6 +110,11 @@ def load_policy(
     name, revision = model.model_name_or_path, model.model_revision
     if not name:
         raise ValueError("no policy to begin from: give --model_name_or_path")
+    if (Path(name) / "adapter_config.json").is_file() and not (Path(name) / "config.json").is_file():
+        raise ValueError(
+            f"{name}: an adapter, and RL begins from whole weights: merge it first "
+            f"(peft: AutoPeftModelForCausalLM.from_pretrained({name!r}).merge_and_unload().save_pretrained(...))"
+        )
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, padding_side="left")
     if tokenizer.chat_template is None:
         raise ValueError(f"{name}: no chat template: train it with recipes/sft_longcot.py first, or give another model")
@@ -102,18 +137,26 @@ def prompts_of(
     """
     rows = []
     for problem in inputs.problems:
+        if problem.get("tests"):
+            try:
+                read_tests(problem["tests"])
+            except ValueError as error:
+                dropped[f"tests that cannot be read: {error}"] += 1
+                continue
         rate = problem.get("pass_rate")
         if pass_rate is not None and (rate is None or not pass_rate[0] <= rate <= pass_rate[1]):
             dropped["no pass rate" if rate is None else "pass rate out of the band"] += 1
             continue
         text = as_asked(problem)
         prompt = [{"role": "user", "content": f"{text}\n{instruction}" if instruction else text}]
-        if len(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)) > longest:
+        n_tokens = len(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
+        if n_tokens > longest:
             dropped[f"prompt longer than {longest:,} tokens"] += 1
             continue
         rows.append(
             {"prompt": prompt, "problem": text, "problem_id": problem["problem_id"], "answer": problem["answer"],
-             "choices": problem.get("choices"), "tests": problem.get("tests"), "pass_rate": rate}
+             "choices": problem.get("choices"), "tests": problem.get("tests"), "pass_rate": rate,
+             "prompt_tokens": n_tokens}
         )  # fmt: skip
     if not rows:
         raise ValueError(f"no problem is left of {len(inputs.problems):,}: {dict(dropped)}")
@@ -201,19 +244,25 @@ def prepare(
     band = (args.pass_rate[0], args.pass_rate[1]) if args.pass_rate else None
     longest = args.max_prompt_length
     data = prompts_of(inputs, tokenizer, args.instruction, longest, band, args.curriculum, dropped)
+    check_lengths(model, training, data)
     training.shuffle_dataset = not args.curriculum
     held_out = None
     if args.eval_problems:
         measured = read_verifiable(args.eval_problems, tests_too=True)
-        held_out = prompts_of(measured, tokenizer, args.instruction, longest, None, False, Counter())
+        not_measured = Counter(measured.dropped)
+        held_out = prompts_of(measured, tokenizer, args.instruction, longest, None, False, not_measured)
         if both := set(held_out["problem_id"]) & set(data["problem_id"]):
             raise ValueError(f"--eval_problems: {len(both):,} of them are in --problems too: give others")
+        if not_measured:
+            say("held out   left out: " + ", ".join(f"{n:,} {reason}" for reason, n in not_measured.items()))
     first = tokenizer.apply_chat_template(data[0]["prompt"], tokenize=False, add_generation_prompt=True)
     per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * training.world_size
     decisive = {
         "model": model.model_name_or_path, "data": content_hash(data.to_list()),
         "weights": {k: v for k, v in asdict(model).items() if k != "attn_implementation"},
         "rollouts_per_step": per_step, "seed": training.seed,
+        "hashes": {name: hash_model(name, None) for name in (args.scorer, getattr(args, "critic", None))
+                   if name and Path(name).is_dir()},
         **{k: v for k, v in asdict(args).items() if k not in ("problems", "eval_problems")},
         **{name: getattr(training, name) for name in (*DECISIVE, *ROLLOUTS) if hasattr(training, name)},
     }  # fmt: skip
@@ -230,6 +279,24 @@ def prepare(
         stage, str(model.model_name_or_path), args, training, data, held_out, inputs.n_read, dropped,
         opens_thought(first, []), process, decisive, checkpoint, started,
     )  # fmt: skip
+
+
+def check_lengths(model: ModelConfig, training: RlConfig, data: Dataset) -> None:
+    """Raises ValueError for rollouts longer than the policy's positions, and for too few problems for a generation."""
+    text = AutoConfig.from_pretrained(model.model_name_or_path, revision=model.model_revision).get_text_config()
+    positions, longest = getattr(text, "max_position_embeddings", None), max(data["prompt_tokens"])
+    if positions and longest + training.max_completion_length > positions:
+        raise ValueError(
+            f"--max_completion_length {training.max_completion_length} and the longest prompt ({longest:,} tokens) are "
+            f"more than the {positions:,} positions of {model.model_name_or_path}: lower it, leave out long prompts "
+            "with --max_prompt_length, or stretch the positions in SFT (--rope_theta, --rope_scaling)"
+        )
+    needed = training.generation_batch_size // training.num_generations
+    if len(data) < needed:
+        raise ValueError(
+            f"{len(data):,} problems, and each generation takes {needed:,} different ones ({needed:,} x "
+            f"{training.num_generations} rollouts): give more problems or a smaller batch"
+        )
 
 
 def finish(trainer: RolloutTrainer, result: Any, run: Run) -> dict[str, float]:

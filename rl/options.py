@@ -62,6 +62,13 @@ ROLLOUTS = (
     "num_generations", "generation_batch_size", "steps_per_generation", "num_iterations", "max_completion_length",
     "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "beta", "epsilon", "epsilon_high", "delta",
     "scale_rewards", "importance_sampling_level", "mask_truncated_completions", "top_entropy_quantile",
+    "disable_dropout", "cast_lm_head_to_fp32", "router_aux_loss_coef", "generation_kwargs", "chat_template_kwargs",
+    "use_vllm", "multi_objective_aggregation", "sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps",
+    "entropy_coef", "use_adaptive_entropy", "entropy_coef_min", "entropy_coef_max", "entropy_coef_delta",
+    "entropy_target", "off_policy_mask_threshold", "use_bias_correction_kl", "vllm_importance_sampling_correction",
+    "vllm_importance_sampling_mode", "vllm_importance_sampling_clip_max", "vllm_importance_sampling_clip_min",
+    "sapo_temperature_neg", "sapo_temperature_pos", "vespo_k_pos", "vespo_lambda_pos", "vespo_k_neg",
+    "vespo_lambda_neg",
 )  # fmt: skip
 
 # The same for GRPO, where they differ.

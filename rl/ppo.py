@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from trl import GRPOConfig
 
+from data_prep.sources import is_local
 from rl.advantages import gae, gated, normalised
+from rl.ppm.format import KEY
 from rl.ppm.model import load_ppm, scalar_model
 from rl.rollouts import RolloutTrainer, loss_mask, unpacked
 
@@ -61,7 +63,7 @@ class PpoTrainer(RolloutTrainer):
         critic = policy._modules.get(CRITIC)
         if critic is not None and torch.is_grad_enabled() and "fused_lm_head" in kwargs:
             row = {name: kwargs[name] for name in ("input_ids", "position_ids")}
-            self._values_1N = critic(**row, use_cache=False).logits[..., 0] / critic.config.value_scale
+            self._values_1N = values_of(critic, row)
 
     # ------------------------------------------------------------------------------------------------- the rollouts
 
@@ -78,7 +80,7 @@ class PpoTrainer(RolloutTrainer):
         rewards_BT = self._token_rewards(found, rewards_B.nan_to_num(0.0), mask_BT)
         values_BT = self._values(found).where(mask_BT, 0.0)
         advantages_BT = gae(rewards_BT, values_BT, mask_BT, self.ppo.gamma, self.ppo.actor_lambda)
-        found["values"] = values_BT
+        found["values"], found["rewarded"] = values_BT, ~rewards_B.isnan()
         found["returns"] = values_BT + gae(rewards_BT, values_BT, mask_BT, self.ppo.gamma, self.ppo.critic_lambda)
         self._log("critic/explained_variance", self._explained(found["returns"], values_BT, mask_BT))
         if self.ppo.whiten:
@@ -116,10 +118,9 @@ class PpoTrainer(RolloutTrainer):
             some = slice(start, start + n)
             there = there_BT[some]
             with self.accelerator.autocast():
-                found_1N = critic(
-                    input_ids=ids_BT[some][there][None], position_ids=positions_BT[some][there][None], use_cache=False
-                ).logits[..., 0]  # fmt: skip
-            values.append(unpacked(found_1N[:, :-1].float() / critic.config.value_scale, there, there))
+                row = {"input_ids": ids_BT[some][there][None], "position_ids": positions_BT[some][there][None]}
+                found_1N = values_of(critic, row)
+            values.append(unpacked(found_1N[:, :-1].float(), there, there))
         return torch.cat(values)[:, -found["completion_ids"].shape[1] :]
 
     def _explained(self, returns_BT: Tensor, values_BT: Tensor, mask_BT: Tensor) -> float:
@@ -139,7 +140,7 @@ class PpoTrainer(RolloutTrainer):
         there_BT = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1).bool()
         values_BT = unpacked(self._values_1N[:, :-1].float(), there_BT, there_BT)[:, -inputs["returns"].shape[1] :]
         self._values_1N = None
-        mask_BT = loss_mask(inputs).bool()
+        mask_BT = loss_mask(inputs).bool() & inputs["rewarded"][:, None]
         errors_BT = value_errors(values_BT, inputs["values"], inputs["returns"], self.ppo.value_clip).where(
             mask_BT, 0.0
         )
@@ -182,28 +183,44 @@ class PpoTrainer(RolloutTrainer):
             super()._save(output_dir, rest)
 
 
+def values_of(critic: Any, row: dict[str, Tensor]) -> Tensor:
+    """Of the states behind the tokens of a packed row, (1, N)."""
+    return critic(**row, use_cache=False).logits[..., 0] / critic.config.value_scale + critic.config.value_offset
+
+
 def value_errors(values_BT: Tensor, old_BT: Tensor, returns_BT: Tensor, clip: float) -> Tensor:
     """Half the squared error of a value, or of that kept within `clip` of the old one if it is larger. (B, T)."""
     kept_BT = old_BT + (values_BT - old_BT).clamp(-clip, clip)
     return 0.5 * torch.maximum((values_BT - returns_BT) ** 2, (kept_BT - returns_BT) ** 2)
 
 
+def reads_alike(folder: str, tokenizer: Any) -> bool:
+    """Whether a critic of this tokenizer can start from what is named: a folder that train_ppm.py has written."""
+    if not (Path(folder) / "config.json").is_file() or not hasattr(AutoConfig.from_pretrained(folder), KEY):
+        return False
+    return AutoTokenizer.from_pretrained(folder).get_vocab() == tokenizer.get_vocab()
+
+
 def add_critic(policy: PreTrainedModel, tokenizer: Any, name: str | None, revision: str = "main") -> None:
-    """Gives the policy a critic: from a process reward model (its scores are the first values), or if there is none
-    from the policy itself, with values near 0. Raises ValueError for one that reads other tokens.
+    """Gives the policy a critic: from a process reward model, or if there is none from the policy itself, with values
+    near 0. A score s from -1 to 1 stands for an outcome of (1 + s) / 2, which is the first value; near 0 a score is its
+    logit / scale, and so is the value everywhere, since returns have no bounds. Raises ValueError for a model that
+    reads other tokens.
     """
     source, attention = name or policy.config.name_or_path, policy.config._attn_implementation
     if name is None:
         critic = scalar_model(source, True, "float32", attention, revision)
-        critic.config.value_scale = 1.0
+        critic.config.value_scale, critic.config.value_offset = 1.0, 0.0
     else:
+        if is_local(source) and not Path(source).exists():
+            raise FileNotFoundError(f"--critic {source}: no such folder; recipes/train_ppm.py writes one")
         critic, own, step_format = load_ppm(source, "float32", attention)
         if own.get_vocab() != tokenizer.get_vocab():
             raise ValueError(
                 f"--critic {source}: its tokenizer is not the policy's, so it cannot say what each token is worth: "
                 "give a model that was trained from this policy, or none"
             )
-        critic.config.value_scale = step_format.scale  # a score is tanh(logit / scale): near 0 the quotient itself
+        critic.config.value_scale, critic.config.value_offset = 2 * step_format.scale, 0.5
     policy.add_module(CRITIC, critic)
 
 

@@ -83,7 +83,7 @@ def score_steps(
     steps = [code_steps(text) if kind == "code" else thought_steps(text, n_tokens) for text in texts]
     scores = scorer.score(problems, steps)
     check_range(scores)
-    width = max((len(own) for own in steps), default=0)
+    width = max((len(own) for own in steps), default=0) or 1  # gathering needs a place, also where all are empty
     found = StepScores(
         torch.zeros(len(steps), width), torch.zeros(len(steps), width, dtype=torch.long),
         torch.zeros(len(steps), width, dtype=torch.bool),

@@ -32,7 +32,7 @@ class Outcome:
 
     Columns: `answer`, or `tests` of a program (see `data_prep.sandbox.forms`; needs `code`); `choices` of a
     multiple-choice problem. `fraction`: a program earns the share of the tests that it passes, instead of 1 for all of
-    them. `thought_open`: the prompt has opened the thought. `counts`: the verdicts.
+    them. `thought_open`: the prompt has opened the thought.
     """
 
     __name__ = "outcome"
@@ -41,7 +41,6 @@ class Outcome:
         self, checker: AnswerChecker, code: CodeJudge | None = None, thought_open: bool = False, fraction: bool = False
     ):  # fmt: skip
         self.checker, self.code, self.thought_open, self.fraction = checker, code, thought_open, fraction
-        self.counts: Counter[str] = Counter()
 
     def __call__(
         self, completions: Completions, answer: Sequence[str | None], choices: Sequence[Any] | None = None,
@@ -70,7 +69,6 @@ class Outcome:
             if i not in found and choices:
                 own = choices[i]
                 found[i] = self.checker.judge(answer[i] or "", response, self.thought_open, choices=own).verdict
-        self.counts.update(found.values())
         rewards = {i: None if verdict == "unverifiable" else float(verdict == "right") for i, verdict in found.items()}
         rewards |= shares
         return [rewards[i] for i in range(len(responses))]

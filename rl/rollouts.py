@@ -63,8 +63,8 @@ class RolloutTrainer(GRPOTrainer):
     `process`: see there; the dataset has a column `problem` then. `max_replacements`: how often at most a generation
     is repeated, with other prompts, for groups whose rewards are all the same (DAPO, arXiv 2503.14476, section 3.2);
     all processes generate equally often. `padding_free`: log probabilities are computed without padding, for models
-    whose attention keeps packed documents apart (see `rl.attention`). `rollouts_every`: optimizer steps between
-    generations whose rollouts are kept in the output folder (see `rl.records`); 0: none are.
+    whose attention keeps packed documents apart (see `rl.attention`). `rollouts_every`: least number of optimizer
+    steps between generations whose rollouts are kept in the output folder (see `rl.records`); 0: none are.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class RolloutTrainer(GRPOTrainer):
         super().__init__(*args, **kwargs)
         self.advantage, self.process = advantage, process
         self.max_replacements, self.padding_free = max_replacements, padding_free
-        self.rollouts_every = rollouts_every
+        self.rollouts_every, self._next_record = rollouts_every, 0
         self.kl_in_reward = 0.0
         if kl_in_reward:
             self.kl_in_reward, self.beta = self.args.beta, 0.0
@@ -153,7 +153,8 @@ class RolloutTrainer(GRPOTrainer):
         found, inputs = self._replace_groups(inputs, found)
         if self.advantage != "grpo" or self.process is not None:
             found["advantages"] = self._advantages(found)
-        if self.rollouts_every and self.state.global_step % self.rollouts_every == 0:
+        if self.rollouts_every and self.state.global_step >= self._next_record:
+            self._next_record = self.state.global_step + self.rollouts_every
             self._record(inputs, found)
         return found
 
@@ -170,8 +171,9 @@ class RolloutTrainer(GRPOTrainer):
         while n_rounds < self.max_replacements and dead_N.any():
             n_rounds += 1
             old_rewards_RF, old_steps = self._rewards_RF, self._steps
-            # By the optimizer step, which a resumed run shares with the one that was begun.
-            chance = torch.Generator().manual_seed(hash((self.args.seed, self.state.global_step, n_rounds)) % 2**63)
+            # By the place in the run, which a resumed one shares with the one that was begun.
+            place = (self.args.seed, self.state.global_step, self._step % self.args.gradient_accumulation_steps)
+            chance = torch.Generator().manual_seed(hash((*place, n_rounds)) % 2**63)
             drawn_N = torch.randint(len(self.train_dataset), (len(dead_N),), generator=chance)
             first = self.accelerator.process_index * len(inputs)
             others = [self.train_dataset[int(drawn_N[(first + i) // group])] for i in range(len(inputs))]
@@ -230,6 +232,7 @@ class RolloutTrainer(GRPOTrainer):
         process_RS = process_advantages(paid_RS, mask_RS, self.num_generations)
         if self.process.gate:
             process_RS = gated(process_RS, self._right())
+        process_RS = process_RS.masked_fill(rewards_R.isnan()[:, None], 0.0)  # nothing can be said of them
         own_BS = self._own(process_RS)[:, : self._steps.ends_BS.shape[1]]
         ends_BS, mask_BS = (part.to(advantages_BT.device) for part in (self._steps.ends_BS, self._steps.mask_BS))
         n_tokens = found["completion_ids"].shape[1]
@@ -326,11 +329,15 @@ class RolloutTrainer(GRPOTrainer):
     def _record(self, inputs: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> None:
         """Writes the rollouts of all processes, with what they earned."""
         mask_BT = found["completion_mask"].bool()
-        ids = [own[there].tolist() for own, there in zip(found["completion_ids"], mask_BT, strict=True)]
+        pad = self._tokenizer.pad_token_id
+        ids = [  # the mask of a rollout that was cut may be empty (--mask_truncated_completions); no end token is in it
+            own[there].tolist() if there.any() else own[own != pad].tolist()
+            for own, there in zip(found["completion_ids"], mask_BT, strict=True)
+        ]
         rewards_BF = self._own(self._rewards_RF).tolist()
         advantages_BT = found["advantages"].view(len(ids), -1).expand_as(mask_BT)
         means_B = ((advantages_BT * mask_BT).sum(1) / mask_BT.sum(1).clamp(min=1)).tolist()
-        end_tokens = {self._tokenizer.eos_token_id, self._tokenizer.pad_token_id}
+        first = self.accelerator.process_index * len(ids)
         verdicts = {1.0: "right", 0.0: "wrong"}
         rows = []
         for i, (row, own) in enumerate(zip(inputs, ids, strict=True)):
@@ -340,10 +347,10 @@ class RolloutTrainer(GRPOTrainer):
             ends = self._steps.ends_BS[i, :n].tolist() if self._steps is not None else []
             rows.append(
                 {
-                    "problem_id": row["problem_id"], "sample": i % self.num_generations, "response": text,
+                    "problem_id": row["problem_id"], "sample": (first + i) % self.num_generations, "response": text,
                     "model": f"{Path(self.args.output_dir).name} at step {self.state.global_step}",
                     "prompt_format": "chat template", "n_tokens": len(own), "seed": self.args.seed,
-                    "finish_reason": "stop" if own and own[-1] in end_tokens else "length",
+                    "finish_reason": "stop" if own and own[-1] in self.eos_token_ids else "length",
                     "extracted": extract_answer(text), "step": self.state.global_step, "problem": row["problem"],
                     "answer": row["answer"], "advantage": means_B[i], "steps": step_texts(self._tokenizer, own, ends),
                     "verdict": verdicts.get(rewards["outcome"]) if "outcome" in rewards else None,

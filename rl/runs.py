@@ -82,6 +82,11 @@ def refuse(settings: Any, without_effect: Sequence[str]) -> None:
             raise ValueError(f"--{known.name} {value} has no effect in this recipe: leave it out (see --help)")
 
 
+def n_parameters(model: Any) -> int:
+    """Of the whole model, also where ZeRO-3 has shared its weights out."""
+    return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in model.parameters())
+
+
 def n_steps(trainer: Any) -> int:
     """Optimizer steps of a trainer's whole run."""
     args = trainer.args
@@ -268,7 +273,7 @@ def user_errors() -> Iterator[None]:
     """Prints what the user has to mend as one line on stderr, without a traceback, and exits with 1."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         if os.environ.get("REDSTAR_TRACEBACK"):
             raise
         rank = "" if is_main_process() else f"[rank {os.environ['RANK']}] "

@@ -487,7 +487,10 @@ def page(found: Mapping[str, Any]) -> str:
             lines.append(f"| {one['seed']} | {credit} | {' | '.join(means + differences)} |")
     lines += [
         "",
-        *(f"{key.capitalize()}: {plan[key].strip()}\n" for key in ("policy", "problems", "ppm", "measure", "more", "changed")),
+        *(
+            f"{key.capitalize()}: {plan[key].strip()}\n"
+            for key in ("policy", "problems", "ppm", "measure", "more", "changed")
+        ),
         f"Intervals: {plan['test']}. Every run: `{plan['common']}`.",
     ]
     return "\n".join(lines) + "\n"

@@ -22,4 +22,6 @@ def unverifiable(gold: str | None, problem: str) -> str | None:
         return "several parts"
     if len(text) > LONGEST:
         return "too long"
+    if (plain := re.sub(r"\\[{}]", "", text)).count("{") != plain.count("}"):
+        return "broken LaTeX"
     return None

@@ -6,12 +6,14 @@ meet in the texts of steps: their tokenizers need not be the same.
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
+from transformers.integrations import deepspeed
 
 from data_prep.artefacts import hash_model
 from data_prep.mcts.scoring import StepScorer
@@ -191,6 +193,21 @@ class Scorer:
             )
 
 
+@contextmanager
+def in_one_piece() -> Iterator[None]:
+    """Models that are loaded here are whole on every process: under ZeRO-3 transformers would share their weights out,
+    which nothing gathers for a model that is not trained.
+    """
+    reference = deepspeed._hf_deepspeed_config_weak_ref
+    config = reference() if reference is not None else None
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        if config is not None:
+            deepspeed.set_hf_deepspeed_config(config)
+
+
 def open_scorer(
     name: str, *, dtype: str = "auto", device: str | None = None, batch_tokens: int = 8192, cache_tokens: int = 65536
 ) -> StepScorer:
@@ -206,11 +223,12 @@ def open_scorer(
         raise FileNotFoundError(f"{name}: no such folder (looked in {Path.cwd()}); recipes/train_ppm.py writes one")
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     device = device or (accelerator.type if accelerator else "cpu")
-    found = load_public(name, dtype, device)
-    if found is None:
-        model, tokenizer, step_format = load_ppm(name, dtype)
-        model.to(device)
-        found = model.base_model, Head(model.score), tokenizer, step_format
+    with in_one_piece():
+        found = load_public(name, dtype, device)
+        if found is None:
+            model, tokenizer, step_format = load_ppm(name, dtype)
+            model.to(device)
+            found = model.base_model, Head(model.score), tokenizer, step_format
     return Scorer(
         *found, batch_tokens=batch_tokens, cache_tokens=cache_tokens, name=name,
         model_hash=hash_model(name, found[0].config),

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from data_prep.small_world.search_study import SHIPPED
 from rl.advantages import group_relative
+from rl.ppm.model import new_ppm, step_format_for, tokenizer_for
 from tests.recipes.conftest import Run
 from tests.recipes.test_sft_distributed import CONFIGS, TWO, compare
 
@@ -66,6 +67,31 @@ def test_two_processes_equal_one(
     compare(out, reference, 2e-4)
     if recipe == "rl_ppo":
         compare(out / "critic", reference / "critic", 2e-4)
+
+
+def test_a_process_reward_model_is_whole_under_zero3(run: Run, tmp_path: Path) -> None:
+    """Beside a policy whose weights are shared out; its scores are those of one process."""
+    if shutil.which("c++") is None:
+        pytest.skip("DeepSpeed compiles its CPU communication and there is no c++")
+    tokenizer = tokenizer_for(str(SHIPPED), "main", [])
+    step_format = step_format_for(tokenizer, "pairs", "tanh/5", "chat", "")
+    ppm = new_ppm(str(SHIPPED), step_format, len(tokenizer), "float32", "tree")
+    with torch.no_grad():
+        ppm.score.weight.normal_(0, 0.5, generator=torch.Generator().manual_seed(0))
+    ppm.save_pretrained(tmp_path / "ppm")
+    tokenizer.save_pretrained(tmp_path / "ppm")
+    more = ["--top_k", 1, "--scorer", tmp_path / "ppm", "--steps", "code", "--max_steps", 1, "--save_steps", 1]
+    run(*arguments("rl_grpo", tmp_path / "one", 1, *more))
+    launcher = ("--config_file", str(CONFIGS / "zero3.yaml"), *TWO)
+    done = run(*arguments("rl_grpo", tmp_path / "two", 2, *more), launcher=launcher)
+    assert " 0.0 M parameters" not in done.stdout
+    scores = [
+        [row["step_scores"] for row in pq.read_table(tmp_path / name / "rollouts" / "step-000000.parquet").to_pylist()]
+        for name in ("one", "two")
+    ]
+    assert any(any(row) for row in scores[0])
+    for a, b in zip(*scores, strict=True):
+        assert a == pytest.approx(b, abs=1e-5)
 
 
 def test_processes_whose_solutions_have_more_steps_wait_for_nobody(run: Run, tmp_path: Path) -> None:

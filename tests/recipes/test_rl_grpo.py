@@ -116,6 +116,13 @@ def test_programs_are_judged_by_their_tests(run: Run, tmp_path: Path) -> None:
         (["--eval_problems", "{path: small-world, n_rows: 40}"], "40 of them are in --problems too"),
         (["--scorer", "nowhere"], "nowhere"),
         (["--steps", "code", "--use_vllm", "true"], "--steps code: programs run between steps"),
+        (["--save_steps", 2, "--steps_per_generation", 3], "give a multiple of 3"),
+        (["--problems", "{path: small-world, n_rows: 1}"], "1 problems, and each generation takes 2 different ones"),
+        (["--max_completion_length", 5000], "are more than the 1,024 positions"),
+        (["--process_credit", "min"], "--process_credit has no effect without --scorer"),
+        (["--overlong_tokens", 1000], "more than the 24 tokens of a rollout"),
+        (["--max_replacements", -1], "--max_replacements -1: from 0 to 100"),
+        (["--repetition_ngram", 0], "--repetition_ngram 0: from 1 to"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(run: Run, tmp_path: Path, more: list[object], said: str) -> None:

@@ -81,3 +81,10 @@ def test_a_critic_with_another_tokenizer_is_refused(run: Run, ppm: Path, tmp_pat
     tokenizer.save_pretrained(tmp_path / "other")
     done = run(*arguments(tmp_path / "out", "--max_steps", 1, "--critic", tmp_path / "other"), check=False)
     assert "its tokenizer is not the policy's" in one_error_line(done)
+    done = run(*arguments(tmp_path / "out", "--max_steps", 1, "--scorer", tmp_path / "other"))
+    assert "which starts from policy" in done.stdout, "a scorer may read other tokens, a critic not"
+    for more, said in (
+        (["--gamma", 5], "--gamma 5: from 0 to 1"), (["--value_warmup_steps", -3], "--value_warmup_steps -3: from 0"),
+        (["--critic", tmp_path / "nowhere"], "no such folder"),
+    ):  # fmt: skip
+        assert said in one_error_line(run(*arguments(tmp_path / "new", *more), check=False))

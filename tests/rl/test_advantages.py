@@ -92,23 +92,17 @@ def test_returns_to_go_and_gae_are_their_sums(rows: list[tuple[float, list[float
     assert torch.allclose(everything[mask], (returns_to_go(rewards, mask) - values)[mask], atol=1e-5)
 
 
-@given(
-    st.lists(st.tuples(reward, st.lists(number, min_size=1, max_size=4)), min_size=4, max_size=4),
-    st.sampled_from([None, 2]),
-)
-def test_reinforce_plus_plus_is_normalised_over_all_tokens(
-    rows: list[tuple[float, list[float]]], group_size: int | None
-) -> None:
+@given(st.lists(st.tuples(reward, st.lists(number, min_size=1, max_size=4)), min_size=4, max_size=4))
+def test_reinforce_plus_plus_is_normalised_over_all_tokens(rows: list[tuple[float, list[float]]]) -> None:
     kl, mask = ragged([row for _, row in rows])
     rewards = [value for value, _ in rows]
-    found = reinforce_plus_plus(torch.tensor(rewards), kl, mask, 0.1, group_size)
+    found = reinforce_plus_plus(torch.tensor(rewards), kl, mask, 0.1)
     returns: dict[tuple[int, int], float] = {}
     for i, (value, row) in enumerate(rows):
         if math.isnan(value):
             continue
-        base = fmean(some(rewards[i // 2 * 2 : i // 2 * 2 + 2])) if group_size else 0.0
         for t in range(len(row)):
-            returns[i, t] = value - base - 0.1 * sum(row[t:])
+            returns[i, t] = value - 0.1 * sum(row[t:])
     if returns:
         mean = fmean(returns.values())
         deviation = math.sqrt(fmean((x - mean) ** 2 for x in returns.values()))

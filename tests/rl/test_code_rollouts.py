@@ -56,6 +56,14 @@ def test_programs_run_and_only_the_policy_s_words_are_its_own(sandbox: Sandbox, 
     assert found["prompt_ids"][0] == one._tokenize_prompts([dataset(8)[0]["prompt"]])[0][0]
 
 
+def test_a_solution_that_is_cut_has_no_end(sandbox: Sandbox, tmp_path: Path) -> None:
+    one = trainer(GRPOTrainer, tmp_path, settings={"temperature": 1.0})
+    found = CodeRollouts(sandbox, 20)([row["prompt"] for row in dataset(8)], one)
+    for ids, own in zip(found["completion_ids"], found["env_mask"], strict=True):
+        assert len(ids) == len(own) == 20
+        assert ids[-1] != END
+
+
 def test_an_output_that_the_policy_tells_itself_is_replaced_by_the_true_one(sandbox: Sandbox) -> None:
     class Model:
         device = "cpu"

@@ -48,12 +48,14 @@ def test_a_run_that_learns_is_none_either() -> None:
     ("name", "curves"),
     [
         ("gap", {"paid": 0.6}), ("gap", {"paid": 0.6, "accuracy": 0.5}), ("unrelated", {"related": -0.1}),
-        ("worse", {"accuracy": 0.3}), ("endless", {"cut": 0.9}), ("wild", {"entropy": 0.6}),
+        ("worse", {"accuracy": 0.3, "alone": True}), ("endless", {"cut": 0.9}), ("wild", {"entropy": 0.6}),
     ],
 )  # fmt: skip
 def test_each_way_of_going_wrong_is_named(name: str, curves: dict[str, Any]) -> None:
+    alone = curves.pop("alone", False)
     found = first_warnings(log(150, 0, **curves))
     assert name in found
+    assert not alone or set(found) == {name}
     assert 20 <= found[name] <= 150
 
 
@@ -92,6 +94,9 @@ def test_the_command_reads_a_run(
     main()
     assert "gap, from step" in capsys.readouterr().out
     assert "<svg" in (tmp_path / "curves.svg").read_text()
+    (tmp_path / "checkpoint-100" / "trainer_state.json").write_text('{"log_history": [')
+    with pytest.raises(SystemExit, match="broken or being written"):
+        main()
     monkeypatch.setattr("sys.argv", ["monitor", str(tmp_path / "nothing")])
     with pytest.raises(SystemExit, match=r"no trainer_state\.json"):
         main()

@@ -1,5 +1,6 @@
 """Problems as prompts: what is left out is counted, what cannot be done is said."""
 
+import json
 from collections import Counter
 from contextlib import ExitStack
 from typing import Any
@@ -42,6 +43,18 @@ def test_long_prompts_are_left_out_and_an_instruction_stands_behind_the_problem(
     assert rows[0]["prompt"][0]["content"] == f"{rows[0]['problem']}\nThink."
     with pytest.raises(ValueError, match=r"no problem is left of 2: \{'prompt longer than 3 tokens': 2\}"):
         prompts([None, None], longest=3)
+
+
+def test_tests_that_cannot_be_read_are_left_out() -> None:
+    rows = [{**row, "tests": json.dumps(tests)} for row, tests in zip(
+        problem_rows("train", 2, 1), (["assert f(1) == 2"], {"inputs": ["1"], "outputs": ["2"]}), strict=True
+    )]  # fmt: skip
+    dropped: Counter[str] = Counter()
+    found = prompts_of(Inputs(rows, {}, Counter(), 2), TOKENIZER, "", 500, None, False, dropped)
+    assert len(found) == 1
+    ((reason, n),) = dropped.items()
+    assert n == 1
+    assert reason.startswith("tests that cannot be read: ")
 
 
 def test_rewards_are_those_that_have_a_weight() -> None:

@@ -12,7 +12,7 @@ from trl import GRPOConfig
 
 from data_prep.small_world.search_study import SHIPPED
 from rl.ppm.model import new_ppm, step_format_for, tokenizer_for
-from rl.ppo import CRITIC, PpoSettings, PpoTrainer, add_critic, value_errors
+from rl.ppo import CRITIC, PpoSettings, PpoTrainer, add_critic, value_errors, values_of
 from rl.rollouts import ProcessCredit, loss_mask
 from tests.rl.test_rollouts import Lengths, dataset, evens
 
@@ -168,13 +168,22 @@ def test_the_kl_is_in_the_reward_or_in_the_loss(tmp_path: Path, in_reward: bool)
 
 def test_rollouts_without_a_reward_teach_nothing(tmp_path: Path) -> None:
     def some(completion_ids: Any, **columns: Any) -> list[float | None]:
-        return [None if i % 2 else 1.0 for i in range(len(completion_ids))]
+        return [None if i % 2 else float(i % 4 > 0) for i in range(len(completion_ids))]
 
-    for batch in batches_of(trainer(tmp_path, PpoSettings(), {"max_steps": 1}, rewards=some)):
+    for batch in batches_of(trainer(tmp_path / "some", PpoSettings(), {"max_steps": 1}, rewards=some)):
         given = batch["advantages"].abs().sum(1) > 0
         assert given.any()
         assert given.sum() == len(given) / 2
-        assert not (batch["returns"] - batch["values"])[~given].any()
+        assert given.tolist() == batch["rewarded"].tolist()
+
+    def nothing(completion_ids: Any, **columns: Any) -> list[float | None]:
+        return [None for _ in completion_ids]
+
+    one = trainer(tmp_path / "nothing", PpoSettings(), {"max_steps": 1}, head=0.3, rewards=nothing)
+    before = {name: value.clone() for name, value in one.model.named_parameters()}
+    batches = batches_of(one)
+    assert all(torch.equal(value, before[name]) for name, value in one.model.named_parameters()), "nor the critic"
+    assert not any(batch["advantages"].any() for batch in batches)
 
 
 def test_the_value_loss_is_clipped() -> None:
@@ -196,7 +205,7 @@ def test_policy_and_critic_are_saved_apart(tmp_path: Path) -> None:
     AutoModelForCausalLM.from_pretrained(tmp_path / "out")
 
 
-def test_a_critic_from_a_ppm_begins_with_its_scores(tmp_path: Path) -> None:
+def test_a_critic_from_a_ppm_begins_with_what_its_scores_say_of_the_outcome(tmp_path: Path) -> None:
     tokenizer = tokenizer_for(str(SHIPPED), "main", [])
     step_format = step_format_for(tokenizer, "pairs", "tanh/5", "chat", "")
     ppm = new_ppm(str(SHIPPED), step_format, len(tokenizer), "float32", "tree")
@@ -207,8 +216,13 @@ def test_a_critic_from_a_ppm_begins_with_its_scores(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(SHIPPED, attn_implementation="packed", dtype=torch.float32)
     add_critic(model, AutoTokenizer.from_pretrained(SHIPPED), str(tmp_path / "ppm"))
     critic = getattr(model, CRITIC)
-    assert critic.config.value_scale == 5
     assert torch.equal(critic.score.weight, ppm.score.weight)
+    ids = torch.arange(20)[None]
+    row = {"input_ids": ids, "position_ids": ids}
+    with torch.no_grad():
+        logits, values = ppm(**row).logits[..., 0], values_of(critic, row)
+    assert logits.std() > 0.1
+    assert torch.allclose(values, (1 + logits / 5) / 2, atol=1e-5), "a score of 0 is an even chance"
     other = AutoTokenizer.from_pretrained(SHIPPED)
     other.add_tokens(["<more>"])
     with pytest.raises(ValueError, match="its tokenizer is not the policy's"):

@@ -62,6 +62,7 @@ def test_each_token_belongs_to_the_step_that_it_writes(kind: str) -> None:
 def test_a_completion_of_nothing_has_no_step() -> None:
     found = score_steps(Lengths(), TOKENIZER, ["p", "p"], [[TOKENIZER.eos_token_id], []], "code")
     assert not found.mask_BS.any()
+    assert found.mask_BS.shape == (2, 1), "gathering needs a place"
     assert step_ends(TOKENIZER, [TOKENIZER.eos_token_id], []) == []
 
 

@@ -23,7 +23,6 @@ def test_an_outcome_is_1_or_0_or_unknown(checker: AnswerChecker) -> None:
     outcome = Outcome(checker)
     completions = [GOOD, "\\boxed{3}", GOOD, "nothing", "<think> \\boxed{2}"]
     assert outcome(completions, ["2", "2", "", "2", "2"]) == [1.0, 0.0, None, 0.0, 0.0]
-    assert outcome.counts == {"right": 1, "wrong": 3, "unverifiable": 1}
     assert outcome([[{"role": "assistant", "content": GOOD}]], ["2"]) == [1.0]
     assert outcome(["\\boxed{B}", "\\boxed{A}"], ["B", "3"], choices=[["1", "2"], None]) == [1.0, 0.0]
     assert outcome(["x </think> \\boxed{2}"], ["2"]) == [1.0]
@@ -37,7 +36,6 @@ def test_a_program_may_earn_the_share_of_the_tests_that_it_passes(checker: Answe
         outcome = Outcome(checker, code, fraction=True)
         found = outcome([program, "no program", program], [None] * 3, tests=[tests, tests, {"x": 1}])
     assert found == [0.5, 0.0, None]
-    assert outcome.counts == {"wrong": 2, "unverifiable": 1}
 
 
 def test_programs_are_judged_by_their_tests_in_the_sandbox(checker: AnswerChecker) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import Dataset
@@ -20,7 +21,13 @@ from rl.rollouts import ProcessCredit, RolloutTrainer, no_signal
 def dataset(n: int = 8) -> Dataset:
     rows = list(problem_rows("train", n, seed=3, bands=("easy",)))
     return Dataset.from_list(
-        [{"prompt": [{"role": "user", "content": row["problem"]}], "problem": row["problem"]} for row in rows]
+        [
+            {
+                "prompt": [{"role": "user", "content": row["problem"]}],
+                **{name: row[name] for name in ("problem", "problem_id", "answer")},
+            }
+            for row in rows
+        ]
     )
 
 
@@ -38,10 +45,12 @@ def trainer(kind: type, folder: Path, rewards: Any = evens, settings: dict[str, 
     set_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
     model = AutoModelForCausalLM.from_pretrained(SHIPPED, attn_implementation="packed", dtype=torch.float32)
-    chosen = {"learning_rate": 1e-3, "max_steps": 2, "temperature": 1.5, **(settings or {})}
+    chosen = {
+        "learning_rate": 1e-3, "max_steps": 2, "temperature": 1.5, "max_completion_length": 24, **(settings or {})
+    }  # fmt: skip
     config = GRPOConfig(
         str(folder), use_cpu=True, bf16=False, per_device_train_batch_size=4, num_generations=4,
-        gradient_accumulation_steps=2, max_completion_length=24, report_to="none", save_strategy="no",
+        gradient_accumulation_steps=2, report_to="none", save_strategy="no",
         logging_steps=1, gradient_checkpointing=False, disable_tqdm=True, seed=0, **chosen,
     )  # fmt: skip
     return kind(model, rewards, config, train_dataset=dataset(), processing_class=tokenizer, **options)
@@ -110,6 +119,53 @@ def test_each_advantage_trains_with_process_credit(tmp_path: Path, advantage: st
     assert "process/score_last" in logs[0]
     assert ("kl" in logs[0]) == (advantage != "reinforce++")  # in the loss or in the reward, never in both
     assert ("kl_in_reward" in logs[0]) == (advantage == "reinforce++")
+
+
+def test_completions_of_nothing_are_no_error(tmp_path: Path) -> None:
+    process = ProcessCredit(Lengths(), "recovery", gate=False, steps="code")
+    one = trainer(RolloutTrainer, tmp_path, settings={"max_steps": 1}, process=process)
+    generate = one._generate_single_turn
+
+    def nothing(prompts: Any, *args: Any, **kwargs: Any) -> Any:
+        found = list(generate(prompts, *args, **kwargs))
+        found[0] = [[one._tokenizer.eos_token_id] for _ in found[0]]
+        return tuple(found)
+
+    one._generate_single_turn = nothing
+    one.train()
+    assert one.state.global_step == 1
+
+
+def test_process_credit_says_nothing_of_rollouts_without_a_reward(tmp_path: Path) -> None:
+    def some(completion_ids: Any, **columns: Any) -> list[float | None]:
+        return [None if i % 2 else float(i % 4) for i in range(len(completion_ids))]
+
+    process = ProcessCredit(Lengths(), "delta", gate=False, steps="code")
+    one = trainer(RolloutTrainer, tmp_path, some, {"max_steps": 1, "max_completion_length": 60}, process=process)
+    seen: list[torch.Tensor] = []
+    advantages = one._advantages
+
+    def watched(found: Any) -> torch.Tensor:
+        seen.append(advantages(found))
+        return seen[-1]
+
+    one._advantages = watched
+    one.train()
+    assert not seen[0][1::2].any()
+    assert seen[0][::2].any()
+
+
+def test_what_was_cut_is_recorded_whole(tmp_path: Path) -> None:
+    """--mask_truncated_completions takes rollouts that were cut from the loss; they are the ones to look at."""
+    settings = {"max_steps": 4, "mask_truncated_completions": True, "max_completion_length": 8}
+    one = trainer(RolloutTrainer, tmp_path, settings=settings, rollouts_every=3)
+    one.train()
+    files = sorted((tmp_path / "rollouts").glob("*.parquet"))
+    assert [path.stem for path in files] == ["step-000000", "step-000003"]
+    rows = pq.read_table(files[0]).to_pylist()
+    cut = [row for row in rows if row["finish_reason"] == "length"]
+    assert cut
+    assert all(row["n_tokens"] == 8 and row["response"] for row in cut)
 
 
 def test_groups_without_a_signal_give_way_to_other_prompts(tmp_path: Path) -> None:

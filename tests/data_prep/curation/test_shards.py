@@ -115,7 +115,13 @@ def test_null_and_mistyped_columns(curated: Callable[..., Curated]) -> None:
 
 @pytest.mark.parametrize(
     ("gold", "why"),
-    [("proof", "proof"), ("not found", "not found"), ("(a) 3 (b) 5", "several parts"), ("", "no gold")],
+    [
+        ("proof", "proof"),
+        ("not found", "not found"),
+        ("(a) 3 (b) 5", "several parts"),
+        ("", "no gold"),
+        ("\\frac{1}{", "broken LaTeX"),
+    ],
 )
 def test_unverifiable_golds_have_reasons_of_their_own(curated: Callable[..., Curated], gold: str, why: str) -> None:
     result = curated([solved(make(1)[0], gold, "3"), solved(make(2)[1], "1")], *OPTIONS)
