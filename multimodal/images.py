@@ -3,7 +3,7 @@
 import io
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data_prep.rows import RowError
 
@@ -29,7 +29,8 @@ def open_image(encoded: bytes, where: str) -> Image.Image:
     except RowError:
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error, ... on what is broken
-        what = "empty" if not encoded else f"{type(error).__name__}: {error}"
+        known = not isinstance(error, UnidentifiedImageError)
+        what = "empty" if not encoded else str(error) if known else "of no kind that is known"
         raise RowError(f"{where}: no image that can be read ({' '.join(what.split())[:200]})") from None
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):  # numbers: PNG's 16 bits, TIFF's 32

@@ -56,7 +56,7 @@ def test_the_content_tells_and_not_the_name() -> None:
     ("encoded", "said"),
     [
         (b"", "no image that can be read (empty)"),
-        (b"not an image at all", "no image that can be read (UnidentifiedImageError"),
+        (b"not an image at all", "no image that can be read (of no kind that is known)"),
         (encode(DRAWN)[:50], "no image that can be read"),
         (encode(Image.new("L", (3, 100))), "3 x 100 pixels shows nothing"),
         (encode(Image.new("1", (9000, 8000))), "9000 x 8000 pixels: more than"),

@@ -1,0 +1,250 @@
+"""Samples with figures to what a trainer reads: rendered, masked, counted here, put into batches by the processor.
+
+As for text (see `data_prep.tokenization`), a conversation is cut where the assistant's turns begin and end and its ids
+are joined segment by segment, so that training sees the boundaries that generation sees. The figures stand in front of
+the first user's text, or where that says `<image>`; what a model reads of them the processor decides.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from PIL import Image
+from tqdm.auto import tqdm
+
+from data_prep.curation.readers import load_image
+from data_prep.formats import is_unclosed, to_sample
+from data_prep.rows import RowError, problem_id
+from data_prep.sources import DatasetConfig, open_blocks, read_block
+from data_prep.tokenization import IGNORED, Rules, Tally, end_of_turn_texts, part_of, render
+from multimodal.images import open_image, pixels
+from multimodal.samples import encoded, geometry_folder
+
+PLACE = re.compile(r"<image\s*\d*>")
+SMALL_GEOMETRY = "small-geometry"
+OF_TOKENS = ("input_ids", "token_type_ids", "mm_token_type_ids")  # what a processor says of every token
+BLANK = 112  # pixels of a side of a figure that shows nothing
+
+
+def open_rows(
+    dataset: DatasetConfig, kinds: Sequence[str] = ("sample",)
+) -> Iterator[tuple[str, dict[str, Any], Path | None]]:
+    """Each row with where it stands and the folder from which paths in it start. Raises RowError, ValueError.
+
+    `small-geometry` are generated samples.
+    """
+    if dataset.path == SMALL_GEOMETRY:
+        folder = geometry_folder(dataset.split, dataset.n_rows or 2000)  # type: ignore[arg-type]
+        dataset = replace(dataset, path=str(folder))
+    for block in open_blocks(dataset, kinds):
+        folder_of_file = Path(block.file).parent if Path(block.file).exists() else None
+        for where, row in read_block(block):
+            yield where, row, folder_of_file
+
+
+def images_of(row: Mapping[str, Any], folder: Path | None, where: str) -> list[bytes]:
+    """The images of a row as they are encoded, none for a text: in a column `images` or `image`, as bytes, the Hub's
+    `{bytes, path}`, or paths from `folder` on. Raises RowError.
+    """
+    column = next((name for name in ("images", "image") if row.get(name) is not None), "images")
+    value = row.get(column)
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    try:
+        return [load_image(one, column, folder) for one in values]
+    except RowError as error:
+        raise RowError(f"{where}: {error}") from None
+
+
+def own_id(row: Mapping[str, Any], images: Sequence[bytes], where: str) -> str:
+    """The row's `problem_id`, or one of its text and its pixels."""
+    known = row.get("problem_id")
+    if isinstance(known, str) and known:
+        return known
+    return problem_id(str(row["problem"]), [pixels(image, where) for image in images])
+
+
+def with_places(messages: Sequence[Mapping[str, Any]], n_images: int, where: str) -> list[dict[str, Any]]:
+    """Messages whose contents are lists of parts, with places for the images in the first user turn.
+
+    Raises RowError where a text has another number of places than there are images.
+    """
+    found: list[dict[str, Any]] = []
+    placed = n_images == 0
+    for message in messages:
+        text = str(message["content"])
+        parts: list[dict[str, Any]] = [{"type": "text", "text": text}]
+        if message["role"] == "user" and not placed:
+            texts = PLACE.split(text)
+            if len(texts) == 1:
+                parts = [*({"type": "image"} for _ in range(n_images)), *parts]
+            elif len(texts) - 1 == n_images:
+                parts = [{"type": "image"} for _ in range(2 * n_images + 1)]
+                parts[::2] = [{"type": "text", "text": part} for part in texts]
+                parts = [part for part in parts if part.get("text") != ""]
+            else:
+                raise RowError(f"{where}: {len(texts) - 1} places for an image in the text, and {n_images} images")
+            placed = True
+        found.append({"role": message["role"], "content": parts})
+    if not placed:
+        raise RowError(f"{where}: {n_images} images, and no user turn to show them in")
+    return found
+
+
+class Template:
+    """The processor's chat template, as `data_prep.tokenization.render` calls a tokenizer's."""
+
+    def __init__(self, processor: Any, n_images: int, where: str):
+        self.processor, self.n_images, self.where = processor, n_images, where
+
+    def apply_chat_template(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
+        return self.processor.apply_chat_template(with_places(messages, self.n_images, self.where), **options)
+
+
+@dataclass
+class FigureSamples:
+    """`dataset`: rows with `head` (the text up to the first trained token), `images` (encoded), and `input_ids` and
+    `labels` of what follows; `problem_ids` of its rows; what was read and left out.
+    """
+
+    dataset: Dataset
+    problem_ids: list[str]
+    tally: Tally
+    n_images: int
+
+    @property
+    def content(self) -> str:
+        digest = hashlib.sha256()
+        for row in self.dataset:
+            digest.update(json.dumps([row["head"], row["input_ids"], row["labels"]]).encode())
+            for image in row["images"]:
+                digest.update(hashlib.sha256(image).digest())
+        return digest.hexdigest()
+
+
+def figure_samples(datasets: Sequence[DatasetConfig], processor: Any, rules: Rules) -> FigureSamples:
+    """Samples of all data sets, each once, with or without figures. Raises RowError, or drops and counts, as the rules
+    say. Lengths count what the processor makes of the figures.
+    """
+    tokenizer, tally = processor.tokenizer, Tally()
+    swallowing = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.rstrip}
+    stops = {text: text in swallowing for text in end_of_turn_texts(tokenizer)}
+    rows: list[dict[str, Any]] = []
+    ids: list[str] = []
+    for dataset in datasets:
+        for where, row, folder in tqdm(open_rows(dataset), desc=dataset.path, unit=" rows", leave=False):
+            tally.rows += 1
+            try:
+                images = images_of(row, folder, where)
+                sample = to_sample(row, where)
+                segments = render(Template(processor, len(images), where), sample["messages"], stops, where)
+                opened = [open_image(image, where) for image in images]
+            except RowError:
+                if rules.bad_row == "error":
+                    raise
+                tally.dropped["bad row"] += 1
+                continue
+            known = own_id({**sample, "problem_id": row.get("problem_id")}, images, where)
+            if rules.part != "all" and rules.part != part_of(known, rules.eval_share):
+                tally.dropped["in the other part (held out or not)"] += 1
+                continue
+            answers = [m["content"] for m in sample["messages"] if m["role"] == "assistant"]
+            if rules.unclosed_thought != "keep" and any(map(is_unclosed, answers)):
+                if rules.unclosed_thought == "error":
+                    raise RowError(f"{where}: a thought is never closed (--unclosed_thought drop or keep goes on)")
+                tally.dropped["unclosed thought"] += 1
+                continue
+            head, *rest = segments
+            parts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text, _ in rest]
+            tokens = [token for part in parts for token in part]
+            labels = [
+                token if trained else IGNORED for part, (_, trained) in zip(parts, rest, strict=True) for token in part
+            ]
+            n_tokens = len(read(processor, [head[0]], [opened])["input_ids"][0]) + len(tokens)
+            if n_tokens > rules.max_length:
+                if rules.overlong == "error":
+                    raise RowError(f"{where}: {n_tokens} tokens, more than --max_length {rules.max_length}")
+                tally.dropped["over-long"] += 1
+                continue
+            tally.kept += 1
+            tally.tokens += n_tokens
+            tally.trained_tokens += sum(label != IGNORED for label in labels)
+            ids.append(known)
+            rows.append({"head": head[0], "images": images, "input_ids": tokens, "labels": labels})
+    if not rows:
+        raise ValueError(f"no samples are left of {tally.rows:,} rows: {dict(tally.dropped)}")
+    return FigureSamples(Dataset.from_list(rows), ids, tally, sum(len(row["images"]) for row in rows))
+
+
+def read(processor: Any, texts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> dict[str, Any]:
+    """What the processor makes of texts with figures, or of texts alone: lists `input_ids`, and tensors of figures."""
+    given = [list(own) for own in images] if any(images) else None
+    return dict(processor(text=list(texts), images=given, add_special_tokens=False))
+
+
+class FigureCollator:
+    """Rows of `FigureSamples.dataset` to a batch: `input_ids`, `attention_mask`, `labels`, (B, T), padded on the right,
+    and what the model's vision tower reads, as the processor names it.
+
+    `always_a_figure`: a batch of texts gets one row more, with a white figure and no label. It has no part in the loss;
+    where processes train together all of them then run, and gather, the same parts of the model.
+    """
+
+    def __init__(self, processor: Any, always_a_figure: bool):
+        self.processor, self.always_a_figure = processor, always_a_figure
+        self.pad = processor.tokenizer.pad_token_id
+
+    def blank(self) -> dict[str, Any]:
+        head = self.processor.apply_chat_template([{"role": "user", "content": [{"type": "image"}]}], tokenize=False)
+        return {
+            "head": head,
+            "images": [encoded(Image.new("RGB", (BLANK, BLANK), "white"))],
+            "input_ids": [],
+            "labels": [],
+        }
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        rows = list(rows)
+        if self.always_a_figure and not any(row["images"] for row in rows):
+            rows.append(self.blank())
+        batch: dict[str, Any] = {}
+        heads: dict[int, dict[str, list[int]]] = {}
+        shown = [i for i, row in enumerate(rows) if row["images"]]
+        if shown:
+            images = [[open_image(image, f"sample {i}") for image in rows[i]["images"]] for i in shown]
+            found = self.processor(
+                text=[rows[i]["head"] for i in shown], images=images, padding=True, return_tensors="pt",
+                add_special_tokens=False,
+            )  # fmt: skip
+            there = found.pop("attention_mask").bool()
+            of_tokens = {name: found.pop(name) for name in OF_TOKENS if name in found}
+            for k, i in enumerate(shown):
+                heads[i] = {name: values[k][there[k]].tolist() for name, values in of_tokens.items()}
+            batch |= found
+        for i, row in enumerate(rows):
+            if i not in heads:
+                ids = self.processor.tokenizer(row["head"], add_special_tokens=False)["input_ids"]
+                heads[i] = {"input_ids": ids}
+        sequences = [
+            {"input_ids": heads[i]["input_ids"] + row["input_ids"],
+             "labels": [IGNORED] * len(heads[i]["input_ids"]) + row["labels"]}
+            for i, row in enumerate(rows)
+        ]  # fmt: skip
+        width = max(len(row["input_ids"]) for row in sequences)
+
+        def padded(values: Sequence[Sequence[int]], by: int) -> torch.Tensor:
+            return torch.tensor([[*own, *[by] * (width - len(own))] for own in values])
+
+        lengths = [len(row["input_ids"]) for row in sequences]
+        for name in {name for head in heads.values() for name in head} - {"input_ids"}:  # which tokens are a figure's
+            batch[name] = padded([heads[i].get(name, []) for i in range(len(rows))], 0)
+        return batch | {
+            "input_ids": padded([row["input_ids"] for row in sequences], self.pad),
+            "attention_mask": padded([[1] * n for n in lengths], 0),
+            "labels": padded([row["labels"] for row in sequences], IGNORED),
+        }
