@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from datasets import Dataset
@@ -109,13 +109,16 @@ class Template:
 @dataclass
 class FigureSamples:
     """`dataset`: rows with `head` (the text up to the first trained token), `images` (encoded), and `input_ids` and
-    `labels` of what follows; `problem_ids` of its rows; what was read and left out.
+    `labels` of what follows; `trained_on`: the ids of their problems; what was read and left out.
     """
 
     dataset: Dataset
-    problem_ids: list[str]
+    trained_on: set[str]
     tally: Tally
     n_images: int
+
+    def summary(self) -> str:
+        return f"{self.tally}; {self.n_images:,} figures"
 
     @property
     def content(self) -> str:
@@ -178,7 +181,26 @@ def figure_samples(datasets: Sequence[DatasetConfig], processor: Any, rules: Rul
             rows.append({"head": head[0], "images": images, "input_ids": tokens, "labels": labels})
     if not rows:
         raise ValueError(f"no samples are left of {tally.rows:,} rows: {dict(tally.dropped)}")
-    return FigureSamples(Dataset.from_list(rows), ids, tally, sum(len(row["images"]) for row in rows))
+    return FigureSamples(Dataset.from_list(rows), set(ids), tally, sum(len(row["images"]) for row in rows))
+
+
+def with_other_figures(dataset: Dataset, kind: Literal["blank", "swapped"]) -> Dataset:
+    """The same rows with white figures of the same sizes, or each with the figures of the next row that has some."""
+    images = dataset["images"]
+    if kind == "blank":
+        others = [[blank_of(image) for image in own] for own in images]
+    else:
+        shown = [i for i, own in enumerate(images) if own]
+        after = dict(zip(shown, [*shown[1:], *shown[:1]], strict=True))
+        # a row keeps as many figures as its text has places for
+        others = [
+            [images[after[i]][k % len(images[after[i]])] for k in range(len(own))] for i, own in enumerate(images)
+        ]
+    return dataset.remove_columns("images").add_column("images", others)
+
+
+def blank_of(image: bytes) -> bytes:
+    return encoded(Image.new("RGB", open_image(image, "a sample").size, "white"))
 
 
 def read(processor: Any, texts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> dict[str, Any]:

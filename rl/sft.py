@@ -239,23 +239,24 @@ def make_trainer(
 
 def stop_at_turn_ends(trainer: Any) -> None:
     """The saved model's generation stops where the chat template ends a turn."""
-    tokenizer = trainer.processing_class
+    tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
     trainer.model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(end_of_turn_texts(tokenizer))
 
 
 def finish(
     trainer: LongCotTrainer,
     result: Any,
-    rows: CachedRows | PackedStream,
+    rows: Any,
     config: Mapping[str, Any],
     started: str,
     first_step: int = 0,
+    stage: str = "sft_longcot",
 ) -> dict[str, float]:
     """Evaluates, saves and signs the model folder; returns the metrics, which stand in all_results.json too.
 
     The manifest is written last, on the main process, beside the ids of all problems that the weights have seen,
-    those of the model that training began with included. `first_step`: where this process went on from; loss, tokens
-    and time are those since then.
+    those of the model that training began with included. `rows`: what was trained on, with `tally`, `trained_on`
+    and `content`. `first_step`: where this process went on from; loss, tokens and time are those since then.
     """
     n_tokens = trainer.n_tokens_seen
     metrics = dict(result.metrics)
@@ -268,17 +269,18 @@ def finish(
     stop_at_turn_ends(trainer)
     save_finished(trainer, metrics)
     if trainer.is_world_process_zero():
-        sign(trainer, rows, config, started, metrics)
+        sign(trainer, rows, config, started, metrics, stage)
     end_together(trainer)
     return metrics
 
 
 def sign(
     trainer: LongCotTrainer,
-    rows: CachedRows | PackedStream,
+    rows: Any,
     config: Mapping[str, Any],
     started: str,
     metrics: Mapping[str, float],
+    stage: str,
 ) -> None:
     """Writes model card, ids of the problems and manifest into the output folder."""
     folder = Path(trainer.args.output_dir)
@@ -289,6 +291,6 @@ def sign(
     card.write_text(text.replace('model="None"', f'model="{folder}"'))
     tally = rows.tally.as_dict()
     write_model_manifest(
-        trainer, base, rows.trained_on, started, stage="sft_longcot", config=config, content=rows.content,
+        trainer, base, rows.trained_on, started, stage=stage, config=config, content=rows.content,
         rows_in=tally["rows"], rows_out=tally["kept"], rows_dropped=tally["dropped"], metrics=metrics,
     )  # fmt: skip
