@@ -65,6 +65,8 @@ class FigureEngine:
         ends = self.model.generation_config.eos_token_id or []
         stops = self.tokenizer.convert_tokens_to_ids(end_of_turn_texts(self.tokenizer))
         self.ends = {*([ends] if isinstance(ends, int) else ends), *stops}
+        place = getattr(self.model.config, "image_token_id", None)
+        self.places = None if place is None else [place]  # no model draws: a place for an image is never written
 
     def chat_prompt(self, problem: str, system: str | None = None, images: Sequence[bytes] = ()) -> FigurePrompt:
         """What the model continues when it is asked this, shown these images."""
@@ -129,7 +131,7 @@ class FigureEngine:
         try:
             ids = self.model.generate(
                 **inputs, max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=sorted(self.ends),
-                pad_token_id=self.tokenizer.pad_token_id,
+                pad_token_id=self.tokenizer.pad_token_id, suppress_tokens=self.places,
                 logits_processor=[Drawn(rows, temperature, top_p)] if temperature > 0 else [],
             )[:, length:].tolist()  # fmt: skip
         except torch.OutOfMemoryError as error:
