@@ -22,7 +22,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # not recipes/: evaluate
 from data_prep.config import parse_config
 from data_prep.sources import DatasetConfig
 from data_prep.tokenization import Rules
-from rl.options import COMMON, DECISIVE
+from rl.options import DECISIVE, GEOMETRY_COMMON
 
 
 @dataclass
@@ -133,7 +133,7 @@ def train(args: GeometryArguments, training: Any, model_args: Any, folder: Path)
 
 def main() -> None:
     args, training, model_args = parse_config(
-        "sft_geometry", __doc__, [GeometryArguments], trainer_classes, COMMON, hardware
+        "sft_geometry", __doc__, [GeometryArguments], trainer_classes, GEOMETRY_COMMON, hardware
     )
     from rl.runs import check_launch, run_folder, user_errors
 

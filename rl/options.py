@@ -24,6 +24,13 @@ COMMON = {
     "seed": "(default: 42)",
 }
 
+# The same for samples with figures, where they differ.
+GEOMETRY_COMMON = {name: text for name, text in COMMON.items() if name not in ("packing", "attn_implementation")} | {
+    "max_length": "longest sample with its figures, in tokens (default: 8192)",
+    "per_device_train_batch_size": "samples per device and forward pass (default: 1)",
+    "gradient_accumulation_steps": "forward passes per optimizer step (default: 8)",
+}
+
 # The same for process preference models, where they differ.
 PPM_COMMON = {
     "output_dir": "where checkpoints and the model go; a run found there is resumed",
