@@ -1,7 +1,7 @@
 """Makes the small vision-language base from nothing but the small text base: figures read, numbers computed.
 
 Reads the generator and the small world's text base; writes a model folder with its processor: an Idefics3 whose vision
-tower sees 112 x 112 pixels as 49 tokens. One process, CPU or GPU. This made the shipped base:
+tower sees 112 x 112 pixels as 49 tokens. One process, CPU or GPU:
 
     python recipes/pretrain_geometry.py
 """
@@ -24,7 +24,9 @@ TEXT_EVERY = 3  # every third step has text alone: the small world's documents a
 @dataclass
 class PretrainArguments:
     output_dir: str = field(metadata={"help": "folder for the model, new"})
-    text_base: str = field(default="", metadata={"help": "folder of the language model to begin from (the small base)"})
+    text_base: str = field(
+        default="", metadata={"help": "folder of the language model to begin from (the small world's large base)"}
+    )
     n_steps: int = field(default=6000, metadata={"help": "optimizer steps"})
     figures_per_step: int = field(default=16, metadata={"help": "documents with a figure in a step"})
     learning_rate: float = field(default=2e-3, metadata={"help": "peak; constant for 60 % of the steps, then to zero"})

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from data_prep.small_world.search_study import SHIPPED
 from rl.advantages import group_relative
-from rl.ppm.model import new_ppm, step_format_for, tokenizer_for
+from rl.broken import random_ppm
 from tests.recipes.conftest import Run
 from tests.recipes.test_sft_distributed import CONFIGS, TWO, compare
 
@@ -73,14 +73,8 @@ def test_a_process_reward_model_is_whole_under_zero3(run: Run, tmp_path: Path) -
     """Beside a policy whose weights are shared out; its scores are those of one process."""
     if shutil.which("c++") is None:
         pytest.skip("DeepSpeed compiles its CPU communication and there is no c++")
-    tokenizer = tokenizer_for(str(SHIPPED), "main", [])
-    step_format = step_format_for(tokenizer, "pairs", "tanh/5", "chat", "")
-    ppm = new_ppm(str(SHIPPED), step_format, len(tokenizer), "float32", "tree")
-    with torch.no_grad():
-        ppm.score.weight.normal_(0, 0.5, generator=torch.Generator().manual_seed(0))
-    ppm.save_pretrained(tmp_path / "ppm")
-    tokenizer.save_pretrained(tmp_path / "ppm")
-    more = ["--top_k", 1, "--scorer", tmp_path / "ppm", "--steps", "code", "--max_steps", 1, "--save_steps", 1]
+    ppm = random_ppm(SHIPPED, tmp_path / "ppm")
+    more = ["--top_k", 1, "--scorer", ppm, "--steps", "code", "--max_steps", 1, "--save_steps", 1]
     run(*arguments("rl_grpo", tmp_path / "one", 1, *more))
     launcher = ("--config_file", str(CONFIGS / "zero3.yaml"), *TWO)
     done = run(*arguments("rl_grpo", tmp_path / "two", 2, *more), launcher=launcher)
