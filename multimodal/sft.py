@@ -67,7 +67,13 @@ def check_settings(args: Any, training: SFTConfig, model: ModelConfig) -> None:
 def load_processor(model: ModelConfig) -> Any:
     """The model's processor. Raises ValueError if it has no images, no chat template or no end of a text."""
     name = model.model_name_or_path
-    processor = AutoProcessor.from_pretrained(name, revision=model.model_revision)
+    try:
+        processor = AutoProcessor.from_pretrained(name, revision=model.model_revision)
+    except OSError as error:
+        raise ValueError(
+            f"{name}: no such folder here, and not found on the Hub ({str(error).splitlines()[0][:100]}); "
+            "the small base is made by recipes/pretrain_geometry.py"
+        ) from None
     if not hasattr(processor, "image_processor"):
         raise ValueError(
             f"{name}: reads no images: give a vision-language model, or train it with recipes/sft_longcot.py"
