@@ -17,6 +17,7 @@ from data_prep.answers import last_boxed
 from data_prep.artefacts import read_trained_on
 from data_prep.config import nearest
 from data_prep.equivalence.comparing import same
+from data_prep.images import IMAGE_COLUMNS, images_of, pixel_hash
 from data_prep.rows import RowError, is_unicode, problem_id
 from data_prep.sandbox.forms import TEST_COLUMNS, raw_tests
 from data_prep.small_world.samples import problem_rows
@@ -28,6 +29,10 @@ PROGRAM = (
     "for, it reads from standard input and prints to standard output."
 )
 N_SMALL_WORLD = 300  # problems, where nothing else is said
+PLACES = re.compile(r"<image\s*(\d*)>")
+CHOICE_LINE = re.compile(r"^\s*\(?([A-J])\s*[:.)]\s*(\S.*?)\s*$", re.MULTILINE)
+ANSWER_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+ALL_IN_THE_FIGURE = "Solve the problem that the figure shows."
 N_ORDERS = 400  # random orders of a problem's samples, over which maj@k is averaged
 MAX_K = 1024
 
@@ -36,7 +41,9 @@ MAX_K = 1024
 class Benchmark:
     """Where the problems of a benchmark are: `small-world`, a file or folder, or a Hub data set.
 
-    `level`: only problems of this level, as 5 of MATH. `instruction`: what follows each problem in the prompt.
+    `level`: only problems of this level, as 5 of MATH. `only`: only those with this value in this column (dotted for
+    parts of one). `group`: the column by which results are grouped, if not the difficulty. `instruction`: what follows
+    each problem in the prompt.
     """
 
     name: str
@@ -45,6 +52,8 @@ class Benchmark:
     config: str | None = None
     level: str | None = None
     instruction: str = BOXED
+    only: tuple[str, str] | None = None
+    group: str | None = None
 
 
 BENCHMARKS = {
@@ -62,15 +71,23 @@ BENCHMARKS = {
         Benchmark("gaokao2023-en", "MARIO-Math-Reasoning/Gaokao2023-Math-En", split="train"),
         Benchmark("omni-math", "KbsdJmes/Omni-MATH"),
         Benchmark("humaneval", "openai/openai_humaneval"),
+        Benchmark("geoqa", ""),
+        Benchmark("geometry3k", "hiyouga/geometry3k"),
+        Benchmark(
+            "mathvista-geo", "AI4Math/MathVista", split="testmini", only=("metadata.task", "geometry problem solving")
+        ),
+        Benchmark("mathvision", "MathLLMs/MathVision"),
+        Benchmark("mathverse", "AI4Math/MathVerse", split="testmini", config="testmini", group="problem_version"),
     )
 }
 # rStar-Math, table 5 (https://arxiv.org/abs/2501.04519); RedStar's abstract (https://arxiv.org/abs/2501.11284) and the
-# results that later surveys give for it.
+# results that later surveys give for it, RedStar-Geo's too.
 SUITES = {
     "rstar-math": (
         "math", "math500", "aime24", "amc23", "olympiadbench", "college-math", "gsm8k", "gaokao2023-en",
     ),
     "redstar": ("math-hard", "math500", "aime24", "olympiadbench"),
+    "redstar-geo": ("geoqa", "geometry3k", "mathvista-geo"),
 }  # fmt: skip
 
 
@@ -93,7 +110,7 @@ def find_benchmarks(names: Iterable[str], split: str | None = None) -> list[Benc
         for part in SUITES.get(name, (name,)):
             known = BENCHMARKS.get(part)
             if known and part in moved:
-                benchmark = Benchmark(part, moved[part], split or "test", None, known.level, known.instruction)
+                benchmark = replace(known, path=moved[part], split=split or "test", config=None)
             elif known:
                 benchmark = replace(known, split=split) if split and part == "small-world" else known
             elif sign:
@@ -121,9 +138,11 @@ def read_benchmark(
     in an answer is its derivation; `level` or `difficulty`; and the texts of a multiple choice in `choices` or
     `options`, where a whole number as the answer, if it is none of the texts, is the index of the right one. Problems
     of code have tests instead of an answer, by the columns of TACO, HumanEval or LiveCodeBench (see
-    `data_prep.sandbox.forms`), which become `tests`, a text. Further columns travel along.
-    Raises RowError, ValueError, FileNotFoundError.
+    `data_prep.sandbox.forms`), which become `tests`, a text. Figures become `images`, see `as_problem`. Further columns
+    travel along. Raises RowError, ValueError, FileNotFoundError.
     """
+    if not benchmark.path:
+        raise ValueError(f"benchmark {benchmark.name!r}: no home on the Hub is known: give {benchmark.name}=FILE")
     if benchmark.path == "small-world":
         return list(problem_rows(benchmark.split, n_problems or N_SMALL_WORLD)), 0  # type: ignore[arg-type]
     rows: dict[str, dict[str, Any]] = {}
@@ -137,7 +156,9 @@ def read_benchmark(
                     raise RowError(f"{where}: no 'level', by which {benchmark.name} is chosen; it has {sorted(row)}")
                 if re.sub(r"(?i)level\s*|\.0$", "", str(level)) != benchmark.level:
                     continue
-            row = as_problem(row, where)
+            if benchmark.only is not None and value_at(row, benchmark.only[0], where) != benchmark.only[1]:
+                continue
+            row = as_problem(row, where, figures=True, folder=folder_of(block.file))
             first = rows.setdefault(row["problem_id"], row)
             if first is not row:
                 if not (first["answer"] == row["answer"] or same(first["answer"], row["answer"])):
@@ -150,31 +171,51 @@ def read_benchmark(
             if len(rows) == n_problems:
                 return list(rows.values()), n_twice
     if not rows:
-        raise ValueError(f"{benchmark.path}: no problems" + (f" of level {benchmark.level}" if benchmark.level else ""))
+        chosen = f" of level {benchmark.level}" if benchmark.level else ""
+        chosen += f" with {' '.join(benchmark.only)!r}" if benchmark.only else ""
+        raise ValueError(f"{benchmark.path}: no problems{chosen}")
     return list(rows.values()), n_twice
 
 
-def read_problems(dataset: DatasetConfig) -> Iterator[dict[str, Any]]:
+def read_problems(dataset: DatasetConfig, figures: bool = False) -> Iterator[dict[str, Any]]:
     """Problem rows of a data set, as `as_problem` makes them; `answer` is None where there is none.
 
     `source` is the data set's name where a row does not say. Raises RowError, ValueError, FileNotFoundError.
     """
     for block in open_blocks(dataset, kinds=("problem", "sample")):
         for where, row in read_block(block):
-            problem = as_problem(row, where, answer_needed=False)
+            problem = as_problem(row, where, False, figures, folder_of(block.file))
             source = row.get("source")
             yield problem | {"source": source if isinstance(source, str) and is_unicode(source) else dataset.path}
 
 
-def unique_problems(problems: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], Counter[str]]:
+def value_at(row: Mapping[str, Any], path: str, where: str) -> Any:
+    """What a dotted path of columns leads to. Raises RowError where a column is not there."""
+    found: Any = row
+    for name in path.split("."):
+        if not isinstance(found, Mapping) or name not in found:
+            raise RowError(f"{where}: no column {path!r}, by which problems are chosen; it has {sorted(row)}")
+        found = found[name]
+    return found
+
+
+def folder_of(file: str) -> Path | None:
+    """The folder from which paths of images in a file's rows start; None for what is no file."""
+    return Path(file).parent if Path(file).exists() else None
+
+
+def unique_problems(
+    problems: Iterable[dict[str, Any]], figures: bool = False
+) -> tuple[list[dict[str, Any]], Counter[str]]:  # fmt: skip
     """Each problem once, where it comes first, and how many are left out by reason.
 
-    Of several answers the first one stays. A problem with an image is left out: a text alone does not ask it.
+    Of several answers the first one stays. Without `figures` a problem with an image is left out: a text alone does not
+    ask it.
     """
     rows: dict[str, dict[str, Any]] = {}
     dropped: Counter[str] = Counter()
     for row in problems:
-        if row.get("images"):
+        if row.get("images") and not figures:
             dropped["has an image"] += 1
             continue
         first = rows.setdefault(row["problem_id"], row)
@@ -188,13 +229,23 @@ def unique_problems(problems: Iterable[dict[str, Any]]) -> tuple[list[dict[str, 
     return list(rows.values()), dropped
 
 
-def as_problem(row: Mapping[str, Any], where: str, answer_needed: bool = True) -> dict[str, Any]:
+def as_problem(
+    row: Mapping[str, Any], where: str, answer_needed: bool = True, figures: bool = False, folder: Path | None = None
+) -> dict[str, Any]:  # fmt: skip
     """A row with `problem_id`, `problem`, `answer`, `level` and `choices` in their own form; see `read_benchmark`.
 
+    `figures`: `images` are read, from `folder` on where they are paths, and are part of the id; the columns of
+    Geometry3K, MATH-Vision, MathVista, MathVerse and R1-V (GeoQA) are known. Else they stay as they are.
     Raises RowError, also where there is neither an answer nor tests and `answer_needed`.
     """
     level = row.get("level", row.get("difficulty"))
-    text, choices = row.get("problem") or row.get("question"), choices_of(row)
+    text = row.get("problem") or row.get("question") or row.get("problem_text")
+    images: list[bytes] = []
+    if figures:
+        images = images_of(row, folder, where)
+        row = {name: value for name, value in row.items() if name not in IMAGE_COLUMNS} | {"images": images}
+        text = with_figures(row, text, len(images)) if images else text
+    choices = choices_of(row)
     answer, tests = answer_of(row, choices) or None, raw_tests(row)
     if tests is not None:
         text = text or row.get("question_content") or row.get("prompt")
@@ -206,23 +257,45 @@ def as_problem(row: Mapping[str, Any], where: str, answer_needed: bool = True) -
     for what in (text, answer or "", str(level), *(choices or ())):
         if not is_unicode(what):
             raise RowError(f"{where}: {what[:40]!r} holds half a character (a lone surrogate)")
-    own_id = problem_id("\n".join([text, *(choices or ())]))
+    own_id = problem_id("\n".join([text, *(choices or ())]), [pixel_hash(image, where) for image in images])
     return {**row, "problem_id": own_id, "problem": text, "answer": answer, "level": level, "choices": choices}
 
 
+def with_figures(row: Mapping[str, Any], text: Any, n_images: int) -> Any:
+    """The text of a problem with figures, with what MathVista says of its answer; a problem may stand in its picture
+    alone (MathVerse). Where one image holds several numbered pictures (MATH-Vision), their places become names.
+    """
+    if not isinstance(text, str) or not text.strip():
+        text = ALL_IN_THE_FIGURE
+    if n_images == 1 and len(PLACES.findall(text)) > 1:
+        text = PLACES.sub(lambda place: f"(image {place[1]})" if place[1] else "", text)
+    if unit := row.get("unit"):
+        text += f" (Unit: {unit})"
+    precision = row.get("precision")
+    if isinstance(precision, int | float) and precision >= 1 and row.get("answer_type") in (None, "float"):
+        text += f" Give the answer with {precision:.0f} decimal place{'s' if precision > 1 else ''}."
+    return text
+
+
 def choices_of(row: Mapping[str, Any]) -> list[str] | None:
-    """The texts of a multiple choice, in the order of their letters: from a list, or from {"A": text, ...}."""
+    """The texts of a multiple choice, in the order of their letters: from a list, from {"A": text, ...}, or from lines
+    below "Choices:" in the question. None where they are no more than their own letters, as for pictures.
+    """
     choices = row.get("choices") or row.get("options")
     if isinstance(choices, Mapping):
         choices = [choices[letter] for letter in sorted(choices)]
+    if not choices and isinstance(question := row.get("question"), str):
+        _, _, below = question.partition("Choices:")
+        choices = [text for _, text in CHOICE_LINE.findall(below)]
     if isinstance(choices, str) or not isinstance(choices, Sequence) or len(choices) < 2:
         return None
-    return [str(choice) for choice in choices]
+    texts = [str(choice) for choice in choices]
+    return None if texts == [chr(ord("A") + i) for i in range(len(texts))] else texts
 
 
 def answer_of(row: Mapping[str, Any], choices: Sequence[str] | None = None) -> str | None:
     """The gold as text, or None if there is none."""
-    for column in ("answer", "gold", "final_answer"):
+    for column in ("answer", "gold", "final_answer", "ground_truth"):
         value = row.get(column)
         if isinstance(value, list | tuple):
             value = ", ".join(map(str, value))
@@ -233,7 +306,10 @@ def answer_of(row: Mapping[str, Any], choices: Sequence[str] | None = None) -> s
             return chr(ord("A") + value)
         return text
     solution = row.get("solution")
-    return last_boxed(solution) if isinstance(solution, str) else None
+    if not isinstance(solution, str):
+        return None
+    in_tags = ANSWER_TAG.search(solution)  # R1-V
+    return in_tags[1].strip() if in_tags else last_boxed(solution)
 
 
 def with_choices(row: Mapping[str, Any]) -> str:

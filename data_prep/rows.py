@@ -131,14 +131,14 @@ class RowError(ValueError):
 
 
 def problem_id(problem: str, images: Iterable[bytes] = ()) -> str:
-    """Versioned hash of a problem's normalised text and of the decoded pixels of each image (as raw bytes).
+    """Versioned hash of a problem's normalised text and of the pixels of each image (see `images.pixel_hash`).
 
     Case, white space and Unicode form do not count. The answer is no part of it. The version changes with the rule.
     """
     text = re.sub(r"\s+", "", unicodedata.normalize("NFKC", problem).casefold())
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
     for image in images:
-        digest.update(hashlib.sha256(image).digest())
+        digest.update(image)
     return f"{ID_VERSION}{digest.hexdigest()[:24]}"
 
 

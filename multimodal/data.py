@@ -18,12 +18,11 @@ from datasets import Dataset
 from PIL import Image
 from tqdm.auto import tqdm
 
-from data_prep.curation.readers import load_image
 from data_prep.formats import is_unclosed, to_sample
+from data_prep.images import images_of, open_image, pixel_hash
 from data_prep.rows import RowError, problem_id
 from data_prep.sources import DatasetConfig, open_blocks, read_block
 from data_prep.tokenization import IGNORED, Rules, Tally, end_of_turn_texts, part_of, render
-from multimodal.images import open_image, pixels
 from multimodal.samples import encoded, geometry_folder
 
 PLACE = re.compile(r"<image\s*\d*>")
@@ -48,25 +47,12 @@ def open_rows(
             yield where, row, folder_of_file
 
 
-def images_of(row: Mapping[str, Any], folder: Path | None, where: str) -> list[bytes]:
-    """The images of a row as they are encoded, none for a text: in a column `images` or `image`, as bytes, the Hub's
-    `{bytes, path}`, or paths from `folder` on. Raises RowError.
-    """
-    column = next((name for name in ("images", "image") if row.get(name) is not None), "images")
-    value = row.get(column)
-    values = value if isinstance(value, list) else [] if value is None else [value]
-    try:
-        return [load_image(one, column, folder) for one in values]
-    except RowError as error:
-        raise RowError(f"{where}: {error}") from None
-
-
 def own_id(row: Mapping[str, Any], images: Sequence[bytes], where: str) -> str:
     """The row's `problem_id`, or one of its text and its pixels."""
     known = row.get("problem_id")
     if isinstance(known, str) and known:
         return known
-    return problem_id(str(row["problem"]), [pixels(image, where) for image in images])
+    return problem_id(str(row["problem"]), [pixel_hash(image, where) for image in images])
 
 
 def with_places(messages: Sequence[Mapping[str, Any]], n_images: int, where: str) -> list[dict[str, Any]]:

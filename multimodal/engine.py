@@ -15,10 +15,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LogitsProce
 
 from data_prep.batches import Row, draw
 from data_prep.engines import Completion, sample_seed
+from data_prep.images import open_image
 from data_prep.journal import Journal, completion_key
 from data_prep.tokenization import end_of_turn_texts
 from multimodal.data import with_places
-from multimodal.images import open_image
 
 
 class FigurePrompt(NamedTuple):

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from data_prep.artefacts import cache_folder, write_artefact
+from data_prep.images import pixel_hash
 from data_prep.rows import problem_id
 from multimodal.figures import LARGE, TINY, Style
 from multimodal.problems import BANDS, GeometryProblem, Split, problems
@@ -43,7 +44,7 @@ def problem_row(problem: GeometryProblem, image: Image.Image) -> dict[str, Any]:
     the steps as JSON.
     """
     return {
-        "problem_id": problem_id(problem.question, [image.tobytes()]),
+        "problem_id": problem_id(problem.question, [pixel_hash(image, "")]),
         "source": f"small-geometry-{VERSION}",
         "problem": problem.question,
         "answer": problem.answer,

@@ -2,8 +2,8 @@
 
 A candidate is a dict with the keys `problem`, `answer` (the gold, None where the row has none), `response` (None: a
 problem alone), `system`, `level` (annotated difficulty, on the data set's own scale), `source` (what the row says about
-it), `kind` (`math` or `code`), `pass_rate`, `n_attempts`, `images` (encoded, as bytes), `choices`, and for code `tests`
-and `starter_code`. Thoughts come in `<think>` markers.
+it), `kind` (`math` or `code`), `pass_rate`, `n_attempts`, `images` (encoded, as bytes), `pixels` (a hash of each
+image), `choices`, and for code `tests` and `starter_code`. Thoughts come in `<think>` markers.
 
 Without a reader the columns tell: see `by_columns`. A reader is needed where a column means something else than its
 name says (a `solution` that is the response), or a text carries more than the problem (a template around it). What
@@ -14,7 +14,6 @@ Readers tried on real rows: gsm8k, math, omni-math and rstar-sft. The forms of t
 sets and from code that reads them, not seen.
 """
 
-import io
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from typing import Any
 
 from data_prep.answers import last_boxed
 from data_prep.formats import END_THINK, ROLES, THINK, convert_markers
+from data_prep.images import IMAGE_COLUMNS, load_image, pixel_hash
 from data_prep.rows import RowError, is_unicode
 from data_prep.sources import one_line
 
@@ -34,7 +34,7 @@ Parts = dict[str, tuple[str, Any]]
 
 # Where each part of a candidate is looked for, the likeliest column first. `thought` goes in front of the response.
 COLUMNS = {
-    "problem": ("problem", "question", "query", "prompt", "instruction"),
+    "problem": ("problem", "question", "query", "prompt", "instruction", "problem_text"),
     "answer": (
         "answer", "gold", "gold_answer", "final_answer", "ground_truth", "expected_answer", "target",
         "reward_model.ground_truth",
@@ -49,7 +49,7 @@ COLUMNS = {
     "kind": ("kind", "domain", "ability"),
     "pass_rate": ("pass_rate",),
     "n_attempts": ("n_attempts",),
-    "images": ("images", "image"),
+    "images": IMAGE_COLUMNS,
     "choices": ("choices", "options"),
     "tests": ("tests", "test_cases", "input_output"),
     "starter_code": ("starter_code",),
@@ -87,7 +87,9 @@ def read_candidates(
             parts.pop("thought", None)  # which belongs to another response
         parts |= needed(row, **fields)
     found = {name: convert(name, *parts.get(name, (name, None))) for name in COLUMNS}
-    found["images"] = [load_image(image, parts["images"][0], folder) for image in found["images"]]
+    column = parts["images"][0] if found["images"] else ""
+    found["images"] = [load_image(image, column, folder) for image in found["images"]]
+    found["pixels"] = [pixel_hash(image, f"column {column!r}") for image in found["images"]]
     responses, thought = found.pop("response"), found.pop("thought")
     if thought is not None:
         responses = [with_thought(thought, response) for response in responses or [None]]
@@ -276,31 +278,6 @@ def number_of(value: Any, name: str, column: str) -> float | int | None:
     if not 0 <= value < 2**63 or value != int(value):
         raise RowError(f"column {column!r} holds {value}, expected a whole number")
     return int(value)
-
-
-def load_image(value: Any, column: str, folder: Path | None) -> bytes:
-    """The encoded image of bytes, the Hub's `{bytes, path}`, a path, or an image that `datasets` has decoded."""
-    if isinstance(value, Mapping):
-        value = value.get("bytes") or value.get("path")
-    if isinstance(value, bytes | bytearray) and value:
-        return bytes(value)
-    if isinstance(value, str):
-        path, shown = (folder or Path()) / value, f"column {column!r}: image {value[:200]!r}"
-        if folder is None and not path.is_absolute():
-            raise RowError(f"{shown} is a relative path, and this data set is no file in whose folder to look")
-        try:
-            return path.read_bytes()
-        except (OSError, ValueError) as error:  # a ValueError: what no path can be, as with a null byte
-            why = getattr(error, "strerror", None) or "no path"
-            raise RowError(f"{shown} cannot be read ({why}); looked for {str(path)[:400]!r}") from None
-    if hasattr(value, "save"):
-        encoded = io.BytesIO()
-        try:
-            value.save(encoded, format="PNG")
-        except (OSError, ValueError) as error:  # a broken file, or colours that PNG does not have
-            raise RowError(f"column {column!r} holds an unusable image ({one_line(error)})") from None
-        return encoded.getvalue()
-    raise RowError(f"column {column!r} holds no image, but {type(value).__name__ if value else 'nothing'}")
 
 
 def choices_of(value: Any, column: str) -> list[str] | None:

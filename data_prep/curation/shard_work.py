@@ -56,6 +56,7 @@ class Candidate:
     response: str | None = None
     system: str | None = None
     images: list[bytes] = field(default_factory=list)
+    pixels: list[bytes] = field(default_factory=list)  # a hash of each
     choices: list[str] | None = None
     tests: Any = None
     level: float | None = None
@@ -243,7 +244,7 @@ def read(shard: Shard, tools: Tools) -> tuple[list[Candidate], int]:
             candidate.source = source.source or values["source"] or default_source(source.path)
             candidate.kind = source.kind or values["kind"]
             candidate.problem = with_choices(values)
-            for name in ("answer", "response", "system", "images", "choices", "tests", "level"):
+            for name in ("answer", "response", "system", "images", "pixels", "choices", "tests", "level"):
                 setattr(candidate, name, values[name])
             candidate.given_rate, candidate.given_attempts = values["pass_rate"], values["n_attempts"]
             candidate.sample = row["sample"] if isinstance(row.get("sample"), int) else None
@@ -272,7 +273,7 @@ def distinct_problems(candidates: list[Candidate]) -> list[Problem]:
     for candidate in candidates:
         if not candidate.problem:
             continue
-        pixels = b"".join(xxhash.xxh3_128_digest(image) for image in candidate.images)
+        pixels = b"".join(candidate.pixels)
         key = (candidate.problem, pixels)
         problem = known.get(key)
         if problem is None:
@@ -505,7 +506,7 @@ def rows_table(candidates: list[Candidate], settings: Settings) -> pa.Table:
     kept = [c for c in candidates if c.reason is None]
     columns: Mapping[str, list[Any]] = {
         "row": [c.row for c in kept],
-        "problem_id": [problem_id(c.problem, c.images) for c in kept],
+        "problem_id": [problem_id(c.problem, c.pixels) for c in kept],
         "source": [c.source for c in kept],
         "problem": [c.problem for c in kept],
         "answer": [c.answer for c in kept],

@@ -301,10 +301,13 @@ def is_whole(value: Scalar) -> bool:
 
 
 def rounds_to(exact: Any, rounded: Any, digits: int) -> bool:
-    """Whether a number has this rounding to so many significant digits (the last digit may be cut instead)."""
+    """Whether a number has this rounding to so many significant digits (the last digit may be cut instead).
+
+    Digits beyond the 15th, which computers print, are those of double precision and need not be right.
+    """
     if rounded == 0 or exact == 0:
         return False
-    places = digits - 1 - int(context.floor(context.log10(abs(rounded))))
+    places = min(digits, 15) - 1 - int(context.floor(context.log10(abs(rounded))))
     return bool(abs(exact - rounded) < context.mpf(10) ** -places / 2 * (1 + context.mpf(10) ** -12))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from data_prep.curation.readers import COLUMNS, READERS, read_candidates
 from data_prep.formats import convert_markers
@@ -19,7 +20,7 @@ from data_prep.rows import RowError
 
 KEYS = {
     "problem", "answer", "response", "system", "level", "source", "kind", "pass_rate", "n_attempts", "images",
-    "choices", "tests", "starter_code",
+    "pixels", "choices", "tests", "starter_code",
 }  # fmt: skip
 SKY = (
     "<|begin_of_thought|>\n\nTwo and two.\n\n<|end_of_thought|>\n\n"
@@ -353,23 +354,25 @@ def test_a_mapped_response_takes_the_place_of_the_readers_thought() -> None:
 # -------------------------------------------------------------------------------------------------- images and choices
 
 
-def png() -> bytes:
-    image = pytest.importorskip("PIL.Image")
+def picture(form: str, mode: str = "RGB") -> bytes:
     encoded = io.BytesIO()
-    image.new("RGB", (3, 2), "red").save(encoded, format="PNG")
+    Image.new(mode, (5, 4)).save(encoded, format=form)
     return encoded.getvalue()
+
+
+PNG, JPG = picture("PNG"), picture("JPEG")
 
 
 def test_images(tmp_path: Path) -> None:
     path = tmp_path / "figure.png"
-    path.write_bytes(b"png")
+    path.write_bytes(PNG)
     for image, found in (
-        (b"png", [b"png"]),
-        ({"bytes": b"png", "path": None}, [b"png"]),
-        ({"bytes": None, "path": str(path)}, [b"png"]),
-        ([{"bytes": b"png", "path": "gone.png"}, b"jpg"], [b"png", b"jpg"]),
-        (str(path), [b"png"]),
-        ([None, b"png"], [b"png"]),
+        (PNG, [PNG]),
+        ({"bytes": PNG, "path": None}, [PNG]),
+        ({"bytes": None, "path": str(path)}, [PNG]),
+        ([{"bytes": PNG, "path": "gone.png"}, JPG], [PNG, JPG]),
+        (str(path), [PNG]),
+        ([None, PNG], [PNG]),
         (None, []),
         ([], []),
     ):
@@ -386,26 +389,41 @@ def test_images(tmp_path: Path) -> None:
 
 def test_paths_of_images_start_at_the_folder_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "set" / "figures").mkdir(parents=True)
-    (tmp_path / "set" / "figures" / "a.png").write_bytes(b"png")
+    (tmp_path / "set" / "figures" / "a.png").write_bytes(PNG)
     monkeypatch.chdir(tmp_path / "set")  # where the file would be found by chance
     row = {"problem": "Find x.", "figure": ["figures/a.png", {"bytes": None, "path": "figures/a.png"}]}
     found = read({**row, "responses": ["4", "5"]}, folder=tmp_path / "set", images="figure")
-    assert [candidate["images"] for candidate in found] == [[b"png", b"png"]] * 2
+    assert [candidate["images"] for candidate in found] == [[PNG, PNG]] * 2
     found = read({**row, "answer": "4"}, "deepscaler", tmp_path / "set", images="figure")
-    assert [candidate["images"] for candidate in found] == [[b"png", b"png"]]
+    assert [candidate["images"] for candidate in found] == [[PNG, PNG]]
     message = fails(row, None, tmp_path, images="figure")
     assert "image 'figures/a.png' cannot be read (No such file or directory)" in message
     assert f"looked for '{tmp_path}/figures/a.png'" in message
     assert "is a relative path, and this data set is no file" in fails(row, images="figure")
-    assert single({"problem": "Find x.", "image": str(tmp_path / "set/figures/a.png")})["images"] == [b"png"]
+    assert single({"problem": "Find x.", "image": str(tmp_path / "set/figures/a.png")})["images"] == [PNG]
 
 
 def test_decoded_images_are_encoded_again() -> None:
-    image = pytest.importorskip("PIL.Image")
-    decoded = image.open(io.BytesIO(png()))
-    found = single({"problem": "Find x.", "image": decoded})["images"]
-    assert image.open(io.BytesIO(found[0])).tobytes() == decoded.tobytes()
-    assert "unusable image" in fails({"problem": "Find x.", "image": decoded.convert("CMYK")})
+    for decoded in (
+        Image.open(io.BytesIO(PNG)),
+        Image.open(io.BytesIO(picture("JPEG", "CMYK"))),
+        Image.new("F", (5, 4)),
+    ):
+        found = single({"problem": "Find x.", "image": decoded})["images"]
+        again = Image.open(io.BytesIO(found[0]))
+        assert (again.mode, again.tobytes()) == (decoded.mode, decoded.tobytes())
+
+
+def test_what_is_no_image_is_an_unusable_row() -> None:
+    for image, said in ((b"no picture", "of no kind that is known"), (PNG[:40], "no image that can be read")):
+        message = fails({"problem": "Find x.", "image": image})
+        assert message.startswith("column 'image': ")
+        assert said in message
+
+
+def test_the_same_picture_in_two_forms_is_one() -> None:
+    found = [single({"problem": "Find x.", "image": image})["pixels"] for image in (PNG, picture("BMP"), JPG)]
+    assert found[0] == found[1]
 
 
 def test_choices() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from data_prep.curation.settings import InputConfig
 from data_prep.curation.shards import file_shards, input_files, read_shard, shards
@@ -175,8 +176,9 @@ def test_images_are_looked_for_in_the_folder_of_their_file(
 ) -> None:
     folder = tmp_path / "geometry"
     (folder / "figures").mkdir(parents=True)
-    for name in ("a", "b"):
-        (folder / "figures" / f"{name}.png").write_bytes(name.encode())
+    figures = {name: (folder / "figures" / f"{name}.png") for name in ("a", "b")}
+    for colour, file in enumerate(figures.values()):
+        Image.new("L", (5, 4), colour).save(file)
     monkeypatch.chdir(folder / "figures")  # not where paths start
     rows = [
         {"n": i, **solved(text, "1"), "images": [f"figures/{name}.png"]}
@@ -199,7 +201,8 @@ def test_images_are_looked_for_in_the_folder_of_their_file(
         data = json.dumps(rows).encode() if suffix == ".json" else gzip.compress(path.read_bytes())
         Path(source["path"]).write_bytes(data)
     result = curated(path, *OPTIONS, "--inputs", json.dumps(source))
-    assert sorted(row["images"] for row in result.rows) == [[b"a"], [b"b"]]
+    assert {row["images"][0] for row in result.rows} == {file.read_bytes() for file in figures.values()}
+    assert len({row["problem_id"] for row in result.rows}) == 2
     (fault,) = [decision for decision in result.decisions if decision["reason"]]
     assert (fault["reason"], fault["file"], fault["line"]) == ("read: unusable row", source["path"], 3)
     assert "image 'figures/gone.png' cannot be read (No such file or directory)" in fault["detail"]
