@@ -17,7 +17,7 @@ from data_prep.answers import last_boxed
 from data_prep.artefacts import read_trained_on
 from data_prep.config import nearest
 from data_prep.equivalence.comparing import same
-from data_prep.images import IMAGE_COLUMNS, images_of, pixel_hash
+from data_prep.images import IMAGE_COLUMNS, PLACE, images_of, pixel_hash
 from data_prep.rows import RowError, is_unicode, problem_id
 from data_prep.sandbox.forms import TEST_COLUMNS, raw_tests
 from data_prep.small_world.samples import problem_rows
@@ -29,7 +29,6 @@ PROGRAM = (
     "for, it reads from standard input and prints to standard output."
 )
 N_SMALL_WORLD = 300  # problems, where nothing else is said
-PLACES = re.compile(r"<image\s*(\d*)>")
 CHOICE_LINE = re.compile(r"^\s*\(?([A-J])\s*[:.)]\s*(\S.*?)\s*$", re.MULTILINE)
 ANSWER_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 ALL_IN_THE_FIGURE = "Solve the problem that the figure shows."
@@ -39,7 +38,8 @@ MAX_K = 1024
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Where the problems of a benchmark are: `small-world`, a file or folder, or a Hub data set.
+    """Where the problems of a benchmark are: the small world (problems with figures: `small-geometry`, which
+    `multimodal.samples` makes), a file or folder, or a Hub data set.
 
     `level`: only problems of this level, as 5 of MATH. `only`: only those with this value in this column (dotted for
     parts of one). `group`: the column by which results are grouped, if not the difficulty. `instruction`: what follows
@@ -60,6 +60,7 @@ BENCHMARKS = {
     benchmark.name: benchmark
     for benchmark in (
         Benchmark("small-world", "small-world", instruction=""),
+        Benchmark("small-geometry", "small-geometry", instruction=""),
         Benchmark("math", "DigitalLearningGmbH/MATH-lighteval"),
         Benchmark("math-hard", "DigitalLearningGmbH/MATH-lighteval", level="5"),
         Benchmark("math500", "HuggingFaceH4/MATH-500"),
@@ -112,7 +113,7 @@ def find_benchmarks(names: Iterable[str], split: str | None = None) -> list[Benc
             if known and part in moved:
                 benchmark = replace(known, path=moved[part], split=split or "test", config=None)
             elif known:
-                benchmark = replace(known, split=split) if split and part == "small-world" else known
+                benchmark = replace(known, split=split) if split and part.startswith("small-") else known
             elif sign:
                 benchmark = Benchmark(name, path, split or "test")
             elif "/" in part or "." in part or Path(part).exists():
@@ -267,8 +268,8 @@ def with_figures(row: Mapping[str, Any], text: Any, n_images: int) -> Any:
     """
     if not isinstance(text, str) or not text.strip():
         text = ALL_IN_THE_FIGURE
-    if n_images == 1 and len(PLACES.findall(text)) > 1:
-        text = PLACES.sub(lambda place: f"(image {place[1]})" if place[1] else "", text)
+    if n_images == 1 and len(PLACE.findall(text)) > 1:
+        text = PLACE.sub(lambda place: f"(image {place[1]})" if place[1] else "", text)
     if unit := row.get("unit"):
         text += f" (Unit: {unit})"
     precision = row.get("precision")

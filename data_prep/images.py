@@ -1,8 +1,10 @@
 """Images of problems: whatever people have, to RGB pixels with white behind what is transparent."""
 
+import base64
 import hashlib
 import io
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from data_prep.rows import RowError
 from data_prep.sources import one_line
 
+PLACE = re.compile(r"<image\s*(\d*)>")  # of an image in a text
 LARGEST = 64_000_000  # pixels; a scan of a page has about 9 million
 SMALLEST = 4  # pixels of a side
 NOT_IN_PNG = ("CMYK", "YCbCr", "LAB", "HSV", "F")
@@ -93,3 +96,37 @@ def load_image(value: Any, column: str, folder: Path | None) -> bytes:
             raise RowError(f"column {column!r} holds an unusable image ({one_line(error)})") from None
         return encoded.getvalue()
     raise RowError(f"column {column!r} holds no image, but {type(value).__name__ if value else 'nothing'}")
+
+
+def with_places(messages: Sequence[Mapping[str, Any]], n_images: int, where: str) -> list[dict[str, Any]]:
+    """Messages whose contents are lists of parts, with places for the images in the first user turn.
+
+    Raises RowError where a text has another number of places than there are images.
+    """
+    found: list[dict[str, Any]] = []
+    placed = n_images == 0
+    for message in messages:
+        text = str(message["content"])
+        parts: list[dict[str, Any]] = [{"type": "text", "text": text}]
+        if message["role"] == "user" and not placed:
+            texts = PLACE.split(text)[::2]
+            if len(texts) == 1:
+                parts = [*({"type": "image"} for _ in range(n_images)), *parts]
+            elif len(texts) - 1 == n_images:
+                parts = [{"type": "image"} for _ in range(2 * n_images + 1)]
+                parts[::2] = [{"type": "text", "text": part} for part in texts]
+                parts = [part for part in parts if part.get("text") != ""]
+            else:
+                raise RowError(f"{where}: {len(texts) - 1} places for an image in the text, and {n_images} images")
+            placed = True
+        found.append({"role": message["role"], "content": parts})
+    if not placed:
+        raise RowError(f"{where}: {n_images} images, and no user turn to show them in")
+    return found
+
+
+def data_url(image: bytes, where: str) -> str:
+    """The image as PNG in a URL, as chat servers take it. Raises RowError."""
+    encoded = io.BytesIO()
+    open_image(image, where).save(encoded, format="PNG")
+    return f"data:image/png;base64,{base64.b64encode(encoded.getvalue()).decode()}"

@@ -44,7 +44,8 @@ def open_engine(
 
 def prompt_of(engine: Any, problem: Mapping[str, Any], instruction: str, system_prompt: str | None) -> Any:
     """The problem as the engine takes it, see `as_asked`: the instruction below it, the system message before it."""
-    return engine.chat_prompt(f"{as_asked(problem)}\n{instruction}".strip(), system_prompt)
+    shown = {"images": problem["images"]} if problem.get("images") else {}
+    return engine.chat_prompt(f"{as_asked(problem)}\n{instruction}".strip(), system_prompt, **shown)
 
 
 def whole_characters(text: str) -> str:

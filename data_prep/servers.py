@@ -41,6 +41,7 @@ from tqdm.auto import tqdm
 
 from data_prep.engines import Completion, Request, sample_seed
 from data_prep.formats import END_THINK, THINK
+from data_prep.images import data_url, with_places
 from data_prep.journal import Journal, completion_key
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,10 @@ KEEP_ALIVE += [
     for name, seconds in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 30))
     if hasattr(socket, name)
 ]
+
+
+def is_shown_images(prompt: Prompt) -> bool:
+    return any(isinstance(message, Mapping) and isinstance(message["content"], list) for message in prompt)
 
 
 class ServerError(ValueError, ConnectionError):
@@ -166,10 +171,22 @@ class ServerEngine:
         self._changed: asyncio.Event  # set, and replaced, when a request ends
         self._calls = 0
 
-    def chat_prompt(self, problem: str, system: str | None = None) -> list[dict[str, str]]:
-        """The messages to which the model answers; the server applies its chat template."""
+    def chat_prompt(
+        self, problem: str, system: str | None = None, images: Sequence[bytes] = ()
+    ) -> list[dict[str, Any]]:
+        """The messages to which the model answers, shown these images; the server applies its chat template."""
         messages = [{"role": "system", "content": system}] if system else []
-        return [*messages, {"role": "user", "content": problem}]
+        messages.append({"role": "user", "content": problem})
+        if not images:
+            return messages
+        urls = iter([{"url": data_url(image, problem[:80])} for image in images])
+        return [
+            {**message, "content": [
+                {"type": "image_url", "image_url": next(urls)} if part["type"] == "image" else part
+                for part in message["content"]
+            ]}
+            for message in with_places(messages, len(images), problem[:80])
+        ]  # fmt: skip
 
     def models(self) -> dict[str, dict[str, int | None]]:
         """Per URL the names of the models that it serves, with their context in tokens where told.
@@ -188,8 +205,11 @@ class ServerEngine:
     def room(self, prompts: Sequence[Prompt]) -> int:
         """Tokens that the server's context leaves beside the longest prompt, if each of its bytes were a token.
 
-        The context is max_model_len, which vLLM and SGLang tell. Raises ValueError where it is not told.
+        The context is max_model_len, which vLLM and SGLang tell. Raises ValueError where it is not told, and where
+        prompts have images, whose tokens are the affair of the model's processor.
         """
+        if any(is_shown_images(prompt) for prompt in prompts):
+            raise ValueError(f"how many tokens {self.model} makes of an image is not known: give --max_new_tokens")
         told = [length for names in self.models().values() if (length := names.get(self.model)) is not None]
         if not told:
             raise ValueError(f"the server does not tell the context of {self.model}: give --max_new_tokens")

@@ -7,11 +7,10 @@ the first user's text, or where that says `<image>`; what a model reads of them 
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -19,13 +18,13 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from data_prep.formats import is_unclosed, to_sample
-from data_prep.images import images_of, open_image, pixel_hash
+from data_prep.images import images_of, open_image, pixel_hash, with_places
 from data_prep.rows import RowError, problem_id
 from data_prep.sources import DatasetConfig, open_blocks, read_block
 from data_prep.tokenization import IGNORED, Rules, Tally, end_of_turn_texts, part_of, render
+from multimodal.controls import Control, other_figures
 from multimodal.samples import encoded, geometry_folder
 
-PLACE = re.compile(r"<image\s*\d*>")
 SMALL_GEOMETRY = "small-geometry"
 OF_TOKENS = ("input_ids", "token_type_ids", "mm_token_type_ids")  # what a processor says of every token
 BLANK = 112  # pixels of a side of a figure that shows nothing
@@ -53,33 +52,6 @@ def own_id(row: Mapping[str, Any], images: Sequence[bytes], where: str) -> str:
     if isinstance(known, str) and known:
         return known
     return problem_id(str(row["problem"]), [pixel_hash(image, where) for image in images])
-
-
-def with_places(messages: Sequence[Mapping[str, Any]], n_images: int, where: str) -> list[dict[str, Any]]:
-    """Messages whose contents are lists of parts, with places for the images in the first user turn.
-
-    Raises RowError where a text has another number of places than there are images.
-    """
-    found: list[dict[str, Any]] = []
-    placed = n_images == 0
-    for message in messages:
-        text = str(message["content"])
-        parts: list[dict[str, Any]] = [{"type": "text", "text": text}]
-        if message["role"] == "user" and not placed:
-            texts = PLACE.split(text)
-            if len(texts) == 1:
-                parts = [*({"type": "image"} for _ in range(n_images)), *parts]
-            elif len(texts) - 1 == n_images:
-                parts = [{"type": "image"} for _ in range(2 * n_images + 1)]
-                parts[::2] = [{"type": "text", "text": part} for part in texts]
-                parts = [part for part in parts if part.get("text") != ""]
-            else:
-                raise RowError(f"{where}: {len(texts) - 1} places for an image in the text, and {n_images} images")
-            placed = True
-        found.append({"role": message["role"], "content": parts})
-    if not placed:
-        raise RowError(f"{where}: {n_images} images, and no user turn to show them in")
-    return found
 
 
 class Template:
@@ -170,23 +142,9 @@ def figure_samples(datasets: Sequence[DatasetConfig], processor: Any, rules: Rul
     return FigureSamples(Dataset.from_list(rows), set(ids), tally, sum(len(row["images"]) for row in rows))
 
 
-def with_other_figures(dataset: Dataset, kind: Literal["blank", "swapped"]) -> Dataset:
-    """The same rows with white figures of the same sizes, or each with the figures of the next row that has some."""
-    images = dataset["images"]
-    if kind == "blank":
-        others = [[blank_of(image) for image in own] for own in images]
-    else:
-        shown = [i for i, own in enumerate(images) if own]
-        after = dict(zip(shown, [*shown[1:], *shown[:1]], strict=True))
-        # a row keeps as many figures as its text has places for
-        others = [
-            [images[after[i]][k % len(images[after[i]])] for k in range(len(own))] for i, own in enumerate(images)
-        ]
-    return dataset.remove_columns("images").add_column("images", others)
-
-
-def blank_of(image: bytes) -> bytes:
-    return encoded(Image.new("RGB", open_image(image, "a sample").size, "white"))
+def with_other_figures(dataset: Dataset, control: Control) -> Dataset:
+    """The same rows with white figures, or with those of other rows; see `other_figures`."""
+    return dataset.remove_columns("images").add_column("images", other_figures(dataset["images"], control))
 
 
 def read(processor: Any, texts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> dict[str, Any]:

@@ -13,12 +13,19 @@ import torch
 from tqdm.auto import tqdm
 from transformers import AutoModelForImageTextToText, AutoProcessor, LogitsProcessor
 
+from data_prep.artefacts import hash_model
 from data_prep.batches import Row, draw
 from data_prep.engines import Completion, sample_seed
-from data_prep.images import open_image
+from data_prep.images import open_image, with_places
 from data_prep.journal import Journal, completion_key
 from data_prep.tokenization import end_of_turn_texts
-from multimodal.data import with_places
+
+
+def open_figure_engine(model: str, batch_size: int, dtype: str) -> tuple["FigureEngine", str, str]:
+    """The engine, a hash of the model, and a name of what responses depend on, as `data_prep.responses.open_engine`."""
+    engine = FigureEngine(model, dtype, batch_size=batch_size)
+    model_hash = hash_model(model, engine.model.config)
+    return engine, model_hash, f"{model_hash[-16:]}-{str(engine.model.dtype).removeprefix('torch.')}-{engine.device}"
 
 
 class FigurePrompt(NamedTuple):

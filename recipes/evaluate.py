@@ -4,7 +4,8 @@ Reads a model folder (or Hub name), or the name of a model behind OpenAI-compati
 `rstar-math` and `redstar`, single ones (`math500`, `aime24`, ...), `small-world`, or a file, folder or Hub data set
 with the columns `problem` (or `question`) and `answer`; `aime24=FILE` takes a known benchmark's problems from a file.
 Problems with tests instead of answers (HumanEval, LiveCodeBench, TACO) are judged by running the responses' programs in
-a sandbox.
+a sandbox. Problems with figures (`redstar-geo`, `mathvision`, `mathverse`) are also asked with a white figure and with
+another problem's, which shows whether the model uses them.
 With `--strategy` answers are searched for step by step, with a process reward model (`--scorer`): best of n, step beam
 search, tree search with rStar-Math's final rule; the cost of each stands beside its result. With `--step_labels` the
 scorer itself is measured, by how well it finds the first wrong step of solutions: `processbench`, or files in the
@@ -20,6 +21,7 @@ problems that the model was trained on, as its folder records, is refused. A kil
     python recipes/evaluate.py --model_name_or_path outputs/sft --benchmarks math500 --strategy best_of_n mcts \\
         --scorer outputs/ppm --trajectories 64
     python recipes/evaluate.py --step_labels processbench --scorer outputs/ppm --calibrate_on processbench-gsm8k
+    python recipes/evaluate.py --model_name_or_path outputs/sft_geometry --benchmarks redstar-geo geoqa=geoqa.jsonl
     python recipes/compare.py --a outputs/a --b outputs/b                   # which problems changed, side by side
 """
 
@@ -27,11 +29,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not recipes/: this file would hide the library `evaluate`
 
@@ -48,7 +50,9 @@ class EvaluateArguments:
         default_factory=list, metadata={"help": "suites, benchmarks, files, folders, Hub names, name=path (required)"}
     )
     split: str | None = field(default=None, metadata={"help": "split of the small world or a Hub data set (test)"})
-    n_problems: int | None = field(default=None, metadata={"help": "only the first n of each (small-world: 300)"})
+    n_problems: int | None = field(
+        default=None, metadata={"help": "only the first n of each (small-world, small-geometry: 300)"}
+    )
     output_dir: str = field(default="outputs/evaluate", metadata={"help": "folder for responses and result, new"})
     greedy: bool = field(default=True, metadata={"help": "one greedy response per problem"})
     n_samples: int = field(default=0, metadata={"help": "sampled responses per problem, for pass@k and maj@k"})
@@ -80,6 +84,9 @@ class EvaluateArguments:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = field(
         default="auto", metadata={"help": "precision of the weights in this process; auto: as they are stored"}
     )
+    figure_controls: bool = field(
+        default=True, metadata={"help": "problems with figures also with white ones and with other problems' figures"}
+    )
     general: list[str] = field(
         default_factory=list,
         metadata={"help": 'general ability by lm-eval, as "ifeval mmlu_pro": pip install -e ".[general]"'},
@@ -107,6 +114,7 @@ OF_RESPONSES = (
     "system_prompt",
     "extraction",
     "group_by",
+    "figure_controls",
 )
 
 
@@ -169,12 +177,18 @@ def check(args: EvaluateArguments, strategies: StrategyArguments) -> None:
 
 def read_problems(args: EvaluateArguments) -> tuple[list[Any], dict[str, list], int]:
     """The benchmarks, the problems of each, which the model must not have seen, and how many stood there twice."""
-    from data_prep.benchmarks import find_benchmarks, read_benchmark, refuse_trained_on
+    from data_prep.benchmarks import N_SMALL_WORLD, find_benchmarks, read_benchmark, refuse_trained_on
 
     benchmarks = find_benchmarks(args.benchmarks, args.split)
     problems, n_twice = {}, 0
     for benchmark in benchmarks:
-        problems[benchmark.name], n = read_benchmark(benchmark, args.n_problems)
+        if benchmark.path == "small-geometry":
+            from multimodal.samples import geometry_folder
+
+            folder = geometry_folder(benchmark.split, args.n_problems or N_SMALL_WORLD)  # type: ignore[arg-type]
+            problems[benchmark.name], n = read_benchmark(replace(benchmark, path=str(folder)))
+        else:
+            problems[benchmark.name], n = read_benchmark(benchmark, args.n_problems)
         n_twice += n
     for name, rows in problems.items():
         refuse_trained_on(args.model_name_or_path, name, rows)
@@ -187,43 +201,56 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
     from data_prep.artefacts import now, write_artefact, write_json
     from data_prep.benchmarks import PROGRAM, content_hash, summarise, table
     from data_prep.responses import open_engine, prompt_of
+    from multimodal.controls import described, figure_use
 
     started = now()
     benchmarks, problems, n_twice = read_problems(args)
 
     # The responses. Finished ones are kept beside the output folder until it is whole.
-    engine, model_hash, run_name = open_engine(
-        args.model_name_or_path, server_urls=args.server_urls, concurrency=args.concurrency,
-        batch_size=args.batch_size, dtype=args.dtype,
-    )  # fmt: skip
+    with_figures = any(row.get("images") for rows in problems.values() for row in rows)
+    if not args.server_urls and (with_figures or sees(args.model_name_or_path)):
+        from multimodal.engine import open_figure_engine
+
+        engine: Any
+        engine, model_hash, run_name = open_figure_engine(args.model_name_or_path, args.batch_size, args.dtype)
+    else:
+        engine, model_hash, run_name = open_engine(
+            args.model_name_or_path, server_urls=args.server_urls, concurrency=args.concurrency,
+            batch_size=args.batch_size, dtype=args.dtype,
+        )  # fmt: skip
     output = Path(args.output_dir)
     partial = output.with_name(f"{output.name}.partial")
     journal_path = partial / f"{run_name}.jsonl"
-    prompts = {}
-    for benchmark in benchmarks:
-        rows = problems[benchmark.name]
+
+    def prompts_of(benchmark: Any, rows: list[Any]) -> list[Any]:
         asked = [PROGRAM if row.get("tests") is not None else benchmark.instruction for row in rows]
         asked = asked if args.instruction is None else [args.instruction] * len(rows)
-        prompts[benchmark.name] = [
-            prompt_of(engine, row, instruction, args.system_prompt) for row, instruction in zip(rows, asked)
-        ]
+        return [prompt_of(engine, row, instruction, args.system_prompt) for row, instruction in zip(rows, asked)]
+
+    prompts = {benchmark.name: prompts_of(benchmark, problems[benchmark.name]) for benchmark in benchmarks}
+    questions = questions_of(args, benchmarks, problems, prompts, prompts_of)
     everything = [prompt for some in prompts.values() for prompt in some]
     args.max_new_tokens = args.max_new_tokens or min(16384, engine.room(everything))
+    n_controls = sum(len(rows) for q in questions if q.is_control for rows in q.problems.values())
     print(
         f"evaluate   {len(everything):,} problems of {', '.join(problems)}; {int(args.greedy)} greedy and "
-        f"{args.n_samples} sampled responses each, at most {args.max_new_tokens:,} tokens",
+        f"{args.n_samples} sampled responses each, at most {args.max_new_tokens:,} tokens"
+        + (f"; {n_controls:,} problems with white and exchanged figures" if n_controls else ""),
         flush=True,
     )
-    rows = list(responses(args, engine, problems, prompts, journal_path))
+    groups = {benchmark.name: args.group_by or benchmark.group for benchmark in benchmarks}
+    rows = list(responses(args, engine, questions, groups, journal_path))
 
     # The result.
     n_left_out = n_twice * (args.greedy + args.n_samples)
+    use = figure_use(rows, questions[0].decoding) if n_controls else []
     general = general_ability(args, engine) if args.general else {}
     result = summarise(rows) | {
         "general": general,
         "settings": asdict(args),
         "benchmarks": {b.name: asdict(b) | {"n_problems": len(problems[b.name])} for b in benchmarks},
-        "first_prompts": {name: some[0] for name, some in prompts.items()},
+        "first_prompts": {name: getattr(some[0], "text", some[0]) for name, some in prompts.items()},
+        "figure_use": use,
         "found_by": {
             rule: sum(row["rule"] == rule for row in rows) for rule in ("box", "stated", "last", "program", None)
         },
@@ -245,7 +272,7 @@ def evaluate(args: EvaluateArguments) -> dict[str, Any]:
     journal_path.unlink()
     with suppress(OSError):  # not empty: another model's responses
         partial.rmdir()
-    print(table(result))
+    print("\n".join([table(result), *described(use)]))
     print(f"responses and result in {args.output_dir}")
     return result
 
@@ -358,34 +385,75 @@ def find_errors(args: EvaluateArguments, name: str) -> dict[str, Any]:
     return result
 
 
+class Questions(NamedTuple):
+    """What is asked by one decoding: by benchmark the problems and their prompts. `is_control`: with other figures."""
+
+    decoding: str
+    n_samples: int
+    temperature: float
+    top_p: float
+    problems: dict[str, list]
+    prompts: dict[str, list]
+    is_control: bool = False
+
+
+def questions_of(
+    args: EvaluateArguments, benchmarks: list[Any], problems: dict[str, list], prompts: dict[str, list], prompts_of: Any
+) -> list[Questions]:  # fmt: skip
+    """Both decodings of all problems, and the first of them once more with white and with exchanged figures."""
+    from multimodal.controls import CONTROLS, other_figures
+
+    found = [Questions("greedy", 1, 0.0, 1.0, problems, prompts)] if args.greedy else []
+    if args.n_samples:
+        found.append(Questions("sampled", args.n_samples, args.temperature, args.top_p, problems, prompts))
+    first = found[0]
+    shown = {b: own for b in benchmarks if (own := [row for row in problems[b.name] if row.get("images")])}
+    for control in CONTROLS if args.figure_controls and shown else ():
+        rows: dict[str, list] = {}
+        asked: dict[str, list] = {}
+        for benchmark, own in shown.items():
+            others = other_figures([row["images"] for row in own], control)
+            rows[benchmark.name] = own
+            asked[benchmark.name] = prompts_of(
+                benchmark, [row | {"images": images} for row, images in zip(own, others, strict=True)]
+            )
+        found.append(Questions(control, first.n_samples, first.temperature, first.top_p, rows, asked, True))
+    return found
+
+
+def sees(model: str) -> bool:
+    """Whether the model reads images. Raises OSError, ValueError."""
+    from transformers import AutoConfig
+
+    return hasattr(AutoConfig.from_pretrained(model), "vision_config")
+
+
 def responses(
-    args: EvaluateArguments, engine: Any, problems: dict[str, list], prompts: dict[str, list], journal_path: Path
+    args: EvaluateArguments, engine: Any, questions: list[Questions], groups: dict[str, str | None], journal_path: Path
 ) -> Iterator[dict[str, Any]]:
-    """Response rows of all benchmarks, by both decodings, judged."""
+    """Response rows of all questions, judged. `groups`: the columns of the benchmarks' results, if not the default."""
     from data_prep.answers import AnswerChecker
     from data_prep.benchmarks import group_column
     from data_prep.formats import opens_thought
     from data_prep.journal import Journal
     from data_prep.responses import judge, response_row
 
-    decodings = [("greedy", 1, 0.0, 1.0)] if args.greedy else []
-    decodings += [("sampled", args.n_samples, args.temperature, args.top_p)] if args.n_samples else []
-    everything = [prompt for some in prompts.values() for prompt in some]
     with AnswerChecker() as checker, Journal(journal_path) as journal, ExitStack() as stack:
-        if any(row.get("tests") is not None for rows in problems.values() for row in rows):
+        if any(row.get("tests") is not None for rows in questions[0].problems.values() for row in rows):
             from data_prep.sandbox.judging import open_judge
 
             code = stack.enter_context(open_judge(args.sandbox, args.test_timeout))
             print(f"sandbox    {code.sandbox.describe()}", flush=True)
         if len(journal):
             print(f"resume     {len(journal):,} responses of an earlier start are in {journal_path}", flush=True)
-        for decoding, n, temperature, top_p in decodings:
+        for decoding, n, temperature, top_p, problems, prompts, _ in questions:
+            everything = [prompt for some in prompts.values() for prompt in some]
             found = engine.sample(
                 everything, n, max_new_tokens=args.max_new_tokens, temperature=temperature, top_p=top_p,
                 seed=args.seed, journal=journal,
             )  # fmt: skip
             ended = [c.text for some in found for c in some if c.finish_reason == "stop"]
-            thought_open = opens_thought(everything[0], ended)
+            thought_open = opens_thought(getattr(everything[0], "text", everything[0]), ended)
             if thought_open:
                 print(f"{decoding:10} the prompt opens the thought: a response that never closes it has no answer")
             completions = iter(found)
@@ -397,7 +465,7 @@ def responses(
             ]
             judged = iter(code.judge_all(programs, thought_open) if programs else ())
             for benchmark, rows in problems.items():
-                group_by = group_column(rows, args.group_by)
+                group_by = group_column(rows, groups[benchmark])
                 for problem in rows:
                     for sample, completion in enumerate(next(completions)):
                         lenient = args.extraction == "lenient"

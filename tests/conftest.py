@@ -13,3 +13,16 @@ def cache_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         folder = tmp_path_factory.mktemp("redstar-cache")
         patch.setenv("REDSTAR_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def figure_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A vision-language model of the small base's shape, its new parts random."""
+    from data_prep.small_world import CHECKPOINTS
+    from multimodal.base_model import new_base
+
+    folder = tmp_path_factory.mktemp("figure-base") / "base"
+    model, processor = new_base(CHECKPOINTS / "large", 0)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder

@@ -8,18 +8,13 @@ import pytest
 
 from data_prep.journal import Journal
 from data_prep.small_world import CHECKPOINTS
-from multimodal.base_model import new_base
 from multimodal.engine import FigureEngine, FigurePrompt
 from multimodal.samples import rows
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> FigureEngine:
-    folder = tmp_path_factory.mktemp("base") / "base"
-    model, processor = new_base(CHECKPOINTS / "large", 0)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return FigureEngine(str(folder), dtype="float32", batch_size=4)
+def engine(figure_base: Path) -> FigureEngine:
+    return FigureEngine(str(figure_base), dtype="float32", batch_size=4)
 
 
 def prompts(engine: FigureEngine) -> list[FigurePrompt]:
