@@ -17,6 +17,7 @@ from data_prep.sources import one_line
 PLACE = re.compile(r"<image\s*(\d*)>")  # of an image in a text
 LARGEST = 64_000_000  # pixels; a scan of a page has about 9 million
 SMALLEST = 4  # pixels of a side
+ORIENTATION = 0x0112  # in the EXIF data of photos
 NOT_IN_PNG = ("CMYK", "YCbCr", "LAB", "HSV", "F")
 # Where a row has its images, the likeliest first: beside MathVista's and MATH-Vision's `decoded_image`, `image` is a
 # path in an archive that nobody has.
@@ -123,6 +124,16 @@ def with_places(messages: Sequence[Mapping[str, Any]], n_images: int, where: str
     if not placed:
         raise RowError(f"{where}: {n_images} images, and no user turn to show them in")
     return found
+
+
+def as_rgb(image: bytes) -> bytes:
+    """The image as it is if every reader sees the same in it, else as `open_image` sees it, in PNG."""
+    found = Image.open(io.BytesIO(image))
+    if found.mode == "RGB" and not found.has_transparency_data and ORIENTATION not in found.getexif():
+        return image
+    encoded = io.BytesIO()
+    open_image(image, "an image").save(encoded, format="PNG")
+    return encoded.getvalue()
 
 
 def data_url(image: bytes, where: str) -> str:

@@ -8,7 +8,7 @@ the first user's text, or where that says `<image>`; what a model reads of them 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,8 @@ from data_prep.rows import RowError, problem_id
 from data_prep.sources import DatasetConfig, open_blocks, read_block
 from data_prep.tokenization import IGNORED, Rules, Tally, end_of_turn_texts, part_of, render
 from multimodal.controls import Control, other_figures
-from multimodal.samples import encoded, geometry_folder
+from multimodal.samples import encoded, generated
 
-SMALL_GEOMETRY = "small-geometry"
 OF_TOKENS = ("input_ids", "token_type_ids", "mm_token_type_ids")  # what a processor says of every token
 BLANK = 112  # pixels of a side of a figure that shows nothing
 
@@ -37,10 +36,7 @@ def open_rows(
 
     `small-geometry` are generated samples.
     """
-    if dataset.path == SMALL_GEOMETRY:
-        folder = geometry_folder(dataset.split, dataset.n_rows or 2000)  # type: ignore[arg-type]
-        dataset = replace(dataset, path=str(folder))
-    for block in open_blocks(dataset, kinds):
+    for block in open_blocks(generated(dataset), kinds):
         folder_of_file = Path(block.file).parent if Path(block.file).exists() else None
         for where, row in read_block(block):
             yield where, row, folder_of_file

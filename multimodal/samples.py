@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -16,10 +16,12 @@ from PIL import Image
 from data_prep.artefacts import cache_folder, write_artefact
 from data_prep.images import pixel_hash
 from data_prep.rows import problem_id
+from data_prep.sources import DatasetConfig
 from multimodal.figures import LARGE, TINY, Style
 from multimodal.problems import BANDS, GeometryProblem, Split, problems
 from multimodal.traces import long_cot, short_answer
 
+SMALL_GEOMETRY = "small-geometry"
 VERSION = "1"  # names the generator; changes with it once it is frozen
 STYLES: dict[str, Style] = {"tiny": TINY, "large": LARGE}
 LEVELS = {band: float(i + 1) for i, band in enumerate(BANDS)}
@@ -84,6 +86,13 @@ def content_hash(n_rows: int = 200) -> str:
         for row in rows(split, n_rows)
     ]
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+
+
+def generated(dataset: DatasetConfig) -> DatasetConfig:
+    """The data set, with the folder of generated samples in the place of the name `small-geometry`."""
+    if dataset.path != SMALL_GEOMETRY:
+        return dataset
+    return replace(dataset, path=str(geometry_folder(dataset.split, dataset.n_rows or 2000)))  # type: ignore[arg-type]
 
 
 def geometry_folder(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, TrainingArguments
 from trl import ModelConfig, SFTConfig, get_peft_config, get_quantization_config
 
 from multimodal.data import FigureCollator, FigureSamples, with_other_figures
@@ -87,21 +87,27 @@ def load_processor(model: ModelConfig) -> Any:
     return processor
 
 
-def load_model(model: ModelConfig, training: SFTConfig, vision_tower: Literal["frozen", "trained"]) -> PreTrainedModel:
-    """The model ready for a trainer. Raises ValueError where samples may be longer than its positions."""
-    name, revision = model.model_name_or_path, model.model_revision
-    config = AutoConfig.from_pretrained(name, revision=revision)
+def check_length(model: ModelConfig, max_length: int) -> None:
+    """Raises ValueError where samples may be longer than the model's positions."""
+    config = AutoConfig.from_pretrained(model.model_name_or_path, revision=model.model_revision)
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
-    if positions and training.max_length and training.max_length > positions:
+    if positions and max_length > positions:
         raise ValueError(
-            f"--max_length {training.max_length} is beyond the {positions:,} positions of {name}: lower it"
+            f"--max_length {max_length} is beyond the {positions:,} positions of {model.model_name_or_path}: lower it"
         )
+
+
+def load_model(
+    model: ModelConfig, training: TrainingArguments, vision_tower: Literal["frozen", "trained"]
+) -> PreTrainedModel:  # fmt: skip
+    """The model ready for a trainer."""
+    name, revision = model.model_name_or_path, model.model_revision
     kwargs: dict[str, Any] = {"dtype": getattr(torch, str(model.dtype), model.dtype)}
     if model.attn_implementation:
         kwargs["attn_implementation"] = model.attn_implementation
     if (quantization := get_quantization_config(model)) is not None:
         kwargs |= {"quantization_config": quantization, "device_map": {"": training.device}}
-    network = AutoModelForImageTextToText.from_pretrained(name, revision=revision, config=config, **kwargs)
+    network = AutoModelForImageTextToText.from_pretrained(name, revision=revision, **kwargs)
     if vision_tower == "frozen":
         tower = network.get_encoder(modality="image")
         if tower is network or tower is network.base_model:

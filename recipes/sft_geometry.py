@@ -68,7 +68,7 @@ def hardware() -> dict[str, Any]:
 def train(args: GeometryArguments, training: Any, model_args: Any, folder: Path) -> None:
     from data_prep.artefacts import now
     from multimodal.data import figure_samples
-    from multimodal.sft import check_settings, load_model, load_processor, make_trainer
+    from multimodal.sft import check_length, check_settings, load_model, load_processor, make_trainer
     from rl.runs import disk_errors_explained, n_parameters, n_steps, resume_point, say
     from rl.sft import finish
 
@@ -99,6 +99,7 @@ def train(args: GeometryArguments, training: Any, model_args: Any, folder: Path)
         **{name: getattr(training, name) for name in DECISIVE},
     }  # fmt: skip
     checkpoint = resume_point(folder, decisive)
+    check_length(model_args, training.max_length)
     model = load_model(model_args, training, args.vision_tower)
     trainer = make_trainer(model, model_args, training, processor, rows, eval_rows, [])
     say(

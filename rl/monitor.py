@@ -36,9 +36,11 @@ def warnings_of(history: Sequence[Line]) -> dict[str, str]:
     - `unrelated`: in the last lines the scores of solutions have nothing to do with their being right.
     - `worse`: accuracy has fallen by `GAP` standard deviations.
     - `no signal`: all groups have equal rewards. `endless`: most rollouts are cut. `wild`: entropy has risen manifold.
+    - `unseen`: held-out problems with figures are answered as well with white or exchanged ones, or the difference has
+      shrunk.
     """
     lines = [line for line in history if "reward" in line]
-    found: dict[str, str] = {}
+    found = unseen([line for line in history if "eval_figures/problems" in line])
     if len(lines) < WINDOW:
         return found
     last = lines[-WINDOW:]
@@ -82,6 +84,28 @@ def warnings_of(history: Sequence[Line]) -> dict[str, str]:
             "lower learning rate, or a KL penalty (--beta)"
         )
     return found
+
+
+def unseen(measured: Sequence[Line]) -> dict[str, str]:
+    """Whether figures are used, by the lines of measurements on held-out problems with figures."""
+    if not measured:
+        return {}
+
+    def gap(line: Line) -> tuple[float, float, float, float]:
+        own, n = float(line["eval_rewards/outcome/mean"]), float(line["eval_figures/problems"])
+        other = max(float(line["eval_figures/blank"]), float(line["eval_figures/swapped"]))
+        return own, other, own - other, math.sqrt((own * (1 - own) + other * (1 - other)) / n)
+
+    own, other, difference, uncertain = gap(measured[-1])
+    _, _, before, uncertain_before = gap(measured[0])
+    told = f"{own:.0%} of the held-out problems are right with their figures, {other:.0%} without or with others'"
+    if own > SURE * math.sqrt(own * (1 - own) / float(measured[-1]["eval_figures/problems"])) and (
+        difference < SURE / 2 * uncertain
+    ):
+        return {"unseen": f"{told}: figures are hardly used; look at the problems, and train the vision tower"}
+    if before - difference > SURE * math.hypot(uncertain, uncertain_before):
+        return {"unseen": f"{told}, a difference that was {before:.0%}: the policy learns to do without figures"}
+    return {}
 
 
 def values(lines: Sequence[Line], name: str) -> list[float]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, Image, List
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 from trl import GRPOConfig, ModelConfig
 from trl.import_utils import is_vllm_available
@@ -20,6 +20,7 @@ from data_prep.answers import AnswerChecker
 from data_prep.artefacts import hash_model, now
 from data_prep.benchmarks import as_asked, content_hash
 from data_prep.formats import opens_thought
+from data_prep.images import as_rgb, open_image, with_places
 from data_prep.mcts.inputs import Inputs, read_verifiable
 from data_prep.sandbox.client import Sandbox
 from data_prep.sandbox.forms import read_tests
@@ -127,13 +128,14 @@ def load_policy(
 
 
 def prompts_of(
-    inputs: Inputs, tokenizer: PreTrainedTokenizerBase, instruction: str, longest: int,
+    inputs: Inputs, reader: Any, instruction: str, longest: int,
     pass_rate: tuple[float, float] | None, curriculum: bool, dropped: Counter[str],
 ) -> Dataset:  # fmt: skip
     """A dataset of prompts with the columns that rewards need; what is left out is counted in `dropped`.
 
-    `longest`: tokens of a prompt. `pass_rate`: problems with one from the first to the second number are kept (those
-    that were never tried are left out). `curriculum`: those that are solved most often come first.
+    `reader`: tokenizer, or the processor where problems have `images`. `longest`: tokens of a prompt. `pass_rate`:
+    problems with one from the first to the second number are kept (those that were never tried are left out).
+    `curriculum`: those that are solved most often come first.
     """
     rows = []
     for problem in inputs.problems:
@@ -149,14 +151,17 @@ def prompts_of(
             continue
         text = as_asked(problem)
         prompt = [{"role": "user", "content": f"{text}\n{instruction}" if instruction else text}]
-        n_tokens = len(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
+        images = problem.get("images") or []
+        if images:
+            prompt = with_places(prompt, len(images), problem["source"])
+        n_tokens = prompt_tokens(reader, prompt, images)
         if n_tokens > longest:
             dropped[f"prompt longer than {longest:,} tokens"] += 1
             continue
         rows.append(
             {"prompt": prompt, "problem": text, "problem_id": problem["problem_id"], "answer": problem["answer"],
              "choices": problem.get("choices"), "tests": problem.get("tests"), "pass_rate": rate,
-             "prompt_tokens": n_tokens}
+             "prompt_tokens": n_tokens, **({"images": [as_rgb(image) for image in images]} if images else {})}
         )  # fmt: skip
     if not rows:
         raise ValueError(f"no problem is left of {len(inputs.problems):,}: {dict(dropped)}")
@@ -164,7 +169,17 @@ def prompts_of(
         if any(row["pass_rate"] is None for row in rows):
             raise ValueError("--curriculum orders problems by pass_rate, which some of them do not have")
         rows.sort(key=lambda row: -row["pass_rate"])
-    return Dataset.from_list(rows)
+    found = Dataset.from_list(rows)
+    return found.cast_column("images", List(Image())) if "images" in found.column_names else found
+
+
+def prompt_tokens(reader: Any, prompt: Sequence[Mapping[str, Any]], images: Sequence[bytes]) -> int:
+    """Tokens of a prompt, with what the processor makes of its images."""
+    if not images:
+        return len(reader.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
+    text = reader.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+    shown = [open_image(image, text[:80]) for image in images]
+    return len(reader(text=[text], images=[shown], add_special_tokens=False)["input_ids"][0])
 
 
 def rewards_of(
@@ -234,31 +249,35 @@ class Run:
 
 
 def prepare(
-    stage: str, args: RolloutArguments, training: RlConfig, model: ModelConfig, tokenizer: PreTrainedTokenizerBase,
-    folder: Path,
+    stage: str, args: RolloutArguments, training: RlConfig, model: ModelConfig, reader: Any, folder: Path,
+    figures: bool = False,
 ) -> Run:  # fmt: skip
-    """Reads the problems, opens the scorer, and finds the checkpoint to go on from. Raises ValueError."""
+    """Reads the problems, opens the scorer, and finds the checkpoint to go on from. Raises ValueError.
+
+    `reader`: tokenizer, or with `figures` the processor.
+    """
     started = now()
-    inputs = read_verifiable(args.problems, tests_too=True)
+    inputs = read_verifiable(args.problems, tests_too=not figures, figures=figures)
     dropped = Counter(inputs.dropped)
     band = (args.pass_rate[0], args.pass_rate[1]) if args.pass_rate else None
     longest = args.max_prompt_length
-    data = prompts_of(inputs, tokenizer, args.instruction, longest, band, args.curriculum, dropped)
+    data = prompts_of(inputs, reader, args.instruction, longest, band, args.curriculum, dropped)
     check_lengths(model, training, data)
     training.shuffle_dataset = not args.curriculum
     held_out = None
     if args.eval_problems:
-        measured = read_verifiable(args.eval_problems, tests_too=True)
+        measured = read_verifiable(args.eval_problems, tests_too=not figures, figures=figures)
         not_measured = Counter(measured.dropped)
-        held_out = prompts_of(measured, tokenizer, args.instruction, longest, None, False, not_measured)
+        held_out = prompts_of(measured, reader, args.instruction, longest, None, False, not_measured)
         if both := set(held_out["problem_id"]) & set(data["problem_id"]):
             raise ValueError(f"--eval_problems: {len(both):,} of them are in --problems too: give others")
         if not_measured:
             say("held out   left out: " + ", ".join(f"{n:,} {reason}" for reason, n in not_measured.items()))
-    first = tokenizer.apply_chat_template(data[0]["prompt"], tokenize=False, add_generation_prompt=True)
+    first = reader.apply_chat_template(data["prompt"][0], tokenize=False, add_generation_prompt=True)
     per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * training.world_size
     decisive = {
-        "model": model.model_name_or_path, "data": content_hash(data.to_list()),
+        "model": model.model_name_or_path,
+        "data": content_hash(data.select_columns(["problem_id", "answer", "tests"]).to_list()),
         "weights": {k: v for k, v in asdict(model).items() if k != "attn_implementation"},
         "rollouts_per_step": per_step, "seed": training.seed,
         "hashes": {name: hash_model(name, None) for name in (args.scorer, getattr(args, "critic", None))

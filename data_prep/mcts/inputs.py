@@ -25,17 +25,20 @@ class Inputs(NamedTuple):
 
 
 def read_verifiable(
-    sources: Sequence[DatasetConfig], gold_needed: bool = True, tests_too: bool = False
+    sources: Sequence[DatasetConfig], gold_needed: bool = True, tests_too: bool = False, figures: bool = False
 ) -> Inputs:  # fmt: skip
     """The problems of all sources; if `gold_needed` only those with an answer that can be judged, or with `tests_too`
-    tests of a program. Raises ValueError.
+    tests of a program. With `figures` only those that have one, else those that have none. Raises ValueError.
     """
     if not sources:
         raise ValueError("no problems given: --problems takes artefact folders, files, Hub names, small-world")
-    read = {source.path: list(read_problems(source)) for source in sources}
-    problems, dropped = unique_problems(row for rows in read.values() for row in rows)
+    read = {source.path: list(read_problems(source, figures)) for source in sources}
+    problems, dropped = unique_problems((row for rows in read.values() for row in rows), figures)
     kept = []
     for problem in problems:
+        if figures and not problem["images"]:
+            dropped["no figure"] += 1
+            continue
         known = tests_too and problem.get("tests")
         reason = unverifiable(problem["answer"], problem["problem"]) if gold_needed and not known else None
         if reason:

@@ -13,6 +13,7 @@ CONFIGS = sorted((ROOT / "recipes" / "configs").rglob("*.yaml"))
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.py"))
 OWN = {
     "ablate": ["StudyArguments", "RunArguments", "PowerArguments"],
+    "rl_geometry": ["GeometryRlArguments"],
     "sft_geometry": ["GeometryArguments"],
     "sft_longcot": ["DataArguments"],
     "curate": [
