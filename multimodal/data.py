@@ -154,7 +154,8 @@ class FigureCollator:
     and what the model's vision tower reads, as the processor names it.
 
     `always_a_figure`: a batch of texts gets one row more, with a white figure and no label. It has no part in the loss;
-    where processes train together all of them then run, and gather, the same parts of the model.
+    but all processes then run, and gather, the same parts of the model, and an optimizer that moves weights without a
+    gradient (by momentum) moves those of the vision tower on one process as it does on many.
     """
 
     def __init__(self, processor: Any, always_a_figure: bool):

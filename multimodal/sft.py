@@ -145,13 +145,12 @@ def make_trainer(
     small_tiles_on_cpu()
     training.dataset_kwargs = {"skip_prepare_dataset": True}
     training.remove_unused_columns = False
-    together = training.world_size > 1
-    training.ddp_find_unused_parameters = False if together else None  # every batch has a figure
+    training.ddp_find_unused_parameters = False if training.world_size > 1 else None  # every batch has a figure
     return GeometryTrainer(
         model=model,
         args=training,
         processing_class=processor,
-        data_collator=FigureCollator(processor, always_a_figure=together and rows.n_images > 0),
+        data_collator=FigureCollator(processor, always_a_figure=rows.n_images > 0),
         peft_config=get_peft_config(model_args),
         train_dataset=rows.dataset,
         eval_dataset=eval_rows.dataset if eval_rows else None,
