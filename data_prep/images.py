@@ -16,6 +16,7 @@ from data_prep.sources import one_line
 
 PLACE = re.compile(r"<image\s*(\d*)>")  # of an image in a text
 LARGEST = 64_000_000  # pixels; a scan of a page has about 9 million
+MAX_PIXELS = 1_003_520  # for a model, where nothing else is said: 1,280 patches of 28 x 28, as Qwen2.5-VL recommends
 SMALLEST = 4  # pixels of a side
 ORIENTATION = 0x0112  # in the EXIF data of photos
 NOT_IN_PNG = ("CMYK", "YCbCr", "LAB", "HSV", "F")
@@ -126,14 +127,27 @@ def with_places(messages: Sequence[Mapping[str, Any]], n_images: int, where: str
     return found
 
 
-def as_rgb(image: bytes) -> bytes:
-    """The image as it is if every reader sees the same in it, else as `open_image` sees it, in PNG."""
-    found = Image.open(io.BytesIO(image))
-    if found.mode == "RGB" and not found.has_transparency_data and ORIENTATION not in found.getexif():
+def as_rgb(image: bytes, max_pixels: int, where: str) -> bytes:
+    """The image as it is, if every reader sees the same in it and it has at most so many pixels; else as `open_image`
+    sees it and made smaller, in PNG. Raises RowError.
+    """
+    found = open_image(image, where)
+    stored = Image.open(io.BytesIO(image))
+    is_plain = stored.mode == "RGB" and not stored.has_transparency_data and ORIENTATION not in stored.getexif()
+    if is_plain and found.width * found.height <= max_pixels:
         return image
+    scale = min(1.0, (max_pixels / (found.width * found.height)) ** 0.5)
+    if scale < 1:
+        found = found.resize([max(SMALLEST, int(side * scale)) for side in found.size], Image.Resampling.LANCZOS)
     encoded = io.BytesIO()
-    open_image(image, "an image").save(encoded, format="PNG")
+    found.save(encoded, format="PNG")
     return encoded.getvalue()
+
+
+def size_of(image: bytes) -> int:
+    """Pixels."""
+    width, height = Image.open(io.BytesIO(image)).size
+    return width * height
 
 
 def data_url(image: bytes, where: str) -> str:

@@ -18,7 +18,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from data_prep.formats import is_unclosed, to_sample
-from data_prep.images import images_of, open_image, pixel_hash, with_places
+from data_prep.images import MAX_PIXELS, as_rgb, images_of, open_image, pixel_hash, size_of, with_places
 from data_prep.rows import RowError, problem_id
 from data_prep.sources import DatasetConfig, open_blocks, read_block
 from data_prep.tokenization import IGNORED, Rules, Tally, end_of_turn_texts, part_of, render
@@ -70,9 +70,11 @@ class FigureSamples:
     trained_on: set[str]
     tally: Tally
     n_images: int
+    n_smaller: int
 
     def summary(self) -> str:
-        return f"{self.tally}; {self.n_images:,} figures"
+        smaller = f", {self.n_smaller:,} of them made smaller" if self.n_smaller else ""
+        return f"{self.tally}; {self.n_images:,} figures{smaller}"
 
     @property
     def content(self) -> str:
@@ -84,15 +86,18 @@ class FigureSamples:
         return digest.hexdigest()
 
 
-def figure_samples(datasets: Sequence[DatasetConfig], processor: Any, rules: Rules) -> FigureSamples:
+def figure_samples(
+    datasets: Sequence[DatasetConfig], processor: Any, rules: Rules, max_pixels: int = MAX_PIXELS
+) -> FigureSamples:  # fmt: skip
     """Samples of all data sets, each once, with or without figures. Raises RowError, or drops and counts, as the rules
-    say. Lengths count what the processor makes of the figures.
+    say. Lengths count what the processor makes of the figures, which are made smaller than `max_pixels`.
     """
     tokenizer, tally = processor.tokenizer, Tally()
     swallowing = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.rstrip}
     stops = {text: text in swallowing for text in end_of_turn_texts(tokenizer)}
     rows: list[dict[str, Any]] = []
     ids: list[str] = []
+    n_smaller = 0
     for dataset in datasets:
         for where, row, folder in tqdm(open_rows(dataset), desc=dataset.path, unit=" rows", leave=False):
             tally.rows += 1
@@ -100,7 +105,8 @@ def figure_samples(datasets: Sequence[DatasetConfig], processor: Any, rules: Rul
                 images = images_of(row, folder, where)
                 sample = to_sample(row, where)
                 segments = render(Template(processor, len(images), where), sample["messages"], stops, where)
-                opened = [open_image(image, where) for image in images]
+                shown = [as_rgb(image, max_pixels, where) for image in images]
+                opened = [open_image(image, where) for image in shown]
             except RowError:
                 if rules.bad_row == "error":
                     raise
@@ -132,10 +138,11 @@ def figure_samples(datasets: Sequence[DatasetConfig], processor: Any, rules: Rul
             tally.tokens += n_tokens
             tally.trained_tokens += sum(label != IGNORED for label in labels)
             ids.append(known)
-            rows.append({"head": head[0], "images": images, "input_ids": tokens, "labels": labels})
+            n_smaller += sum(size_of(image) > max_pixels for image in images)
+            rows.append({"head": head[0], "images": shown, "input_ids": tokens, "labels": labels})
     if not rows:
         raise ValueError(f"no samples are left of {tally.rows:,} rows: {dict(tally.dropped)}")
-    return FigureSamples(Dataset.from_list(rows), set(ids), tally, sum(len(row["images"]) for row in rows))
+    return FigureSamples(Dataset.from_list(rows), set(ids), tally, sum(len(row["images"]) for row in rows), n_smaller)
 
 
 def with_other_figures(dataset: Dataset, control: Control) -> Dataset:

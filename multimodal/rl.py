@@ -10,7 +10,7 @@ from typing import Any
 from datasets import Dataset, Image, List
 
 from multimodal.controls import CONTROLS, Control, other_figures
-from rl.arguments import RolloutArguments
+from multimodal.sft import check_pixels
 from rl.online import RlConfig
 from rl.online import check_settings as check_rollouts
 from rl.rollouts import RolloutTrainer
@@ -23,9 +23,10 @@ WITHOUT_EFFECT = (
 )  # fmt: skip
 
 
-def check_settings(args: RolloutArguments, training: RlConfig) -> None:
+def check_settings(args: Any, training: RlConfig) -> None:
     """Raises ValueError for settings that would have no effect, or a wrong one."""
     refuse(args, WITHOUT_EFFECT)
+    check_pixels(args.max_image_pixels)
     check_rollouts(args, training)
 
 

@@ -13,6 +13,7 @@ from datasets import Dataset
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, TrainingArguments
 from trl import ModelConfig, SFTConfig, get_peft_config, get_quantization_config
 
+from data_prep.images import LARGEST
 from multimodal.data import FigureCollator, FigureSamples, with_other_figures
 from rl.runs import check_training, is_main_process, refuse
 from rl.sft import LongCotTrainer, small_tiles_on_cpu
@@ -56,12 +57,19 @@ def check_settings(args: Any, training: SFTConfig, model: ModelConfig) -> None:
     refuse(model, WITHOUT_EFFECT)
     if training.max_length is None:
         raise ValueError("--max_length null: give the longest sample with its figures, in tokens")
+    check_pixels(args.max_image_pixels)
     if args.datasets and args.dataset_name:
         raise ValueError("give --dataset_name or --datasets, not both")
     if args.eval_datasets and args.eval_share:
         raise ValueError("give --eval_datasets or --eval_share, not both")
     if not 0 <= args.eval_share < 1:
         raise ValueError(f"--eval_share {args.eval_share}: a share, from 0 to below 1")
+
+
+def check_pixels(max_image_pixels: int) -> None:
+    """Raises ValueError."""
+    if not 1024 <= max_image_pixels <= LARGEST:
+        raise ValueError(f"--max_image_pixels {max_image_pixels}: from 1,024 to {LARGEST:,}")
 
 
 def load_processor(model: ModelConfig) -> Any:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not recipes/: evaluate.py would hide the library `evaluate`
 
 from data_prep.config import parse_config
+from data_prep.images import MAX_PIXELS
 from rl.arguments import RolloutArguments
 from rl.options import GRPO_COMMON
 
@@ -33,6 +34,9 @@ class GeometryRlArguments(RolloutArguments):
     )
     vision_tower: Literal["frozen", "trained"] = field(
         default="frozen", metadata={"help": "whether the part that sees is trained too"}
+    )
+    max_image_pixels: int = field(
+        default=MAX_PIXELS, metadata={"help": "larger figures are made smaller: they would be thousands of tokens"}
     )
 
 
@@ -65,7 +69,7 @@ def train(args: GeometryRlArguments, training: Any, model_args: Any, folder: Pat
     args.problems, args.eval_problems = (list(map(generated, some)) for some in (args.problems, args.eval_problems))
     processor = load_processor(model_args)
     processor.tokenizer.padding_side = "left"
-    run = prepare("rl_geometry", args, training, model_args, processor, folder, figures=True)
+    run = prepare("rl_geometry", args, training, model_args, processor, folder, args.max_image_pixels)
     model = load_model(model_args, training, args.vision_tower)
 
     # What it is going to do.

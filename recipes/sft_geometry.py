@@ -20,6 +20,7 @@ from typing import Any, Literal
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # not recipes/: evaluate.py would hide the library `evaluate`
 
 from data_prep.config import parse_config
+from data_prep.images import MAX_PIXELS
 from data_prep.sources import DatasetConfig
 from data_prep.tokenization import Rules
 from rl.options import DECISIVE, GEOMETRY_COMMON
@@ -39,6 +40,9 @@ class GeometryArguments:
     eval_share: float = field(default=0.0, metadata={"help": "share of the problems that are held out instead"})
     vision_tower: Literal["frozen", "trained"] = field(
         default="trained", metadata={"help": "whether the part that sees is trained too"}
+    )
+    max_image_pixels: int = field(
+        default=MAX_PIXELS, metadata={"help": "larger figures are made smaller: they would be thousands of tokens"}
     )
     overlong: Literal["drop", "error"] = field(
         default="drop", metadata={"help": "what to do with samples longer than max_length, figures included"}
@@ -83,12 +87,12 @@ def train(args: GeometryArguments, training: Any, model_args: Any, folder: Path)
     rules = Rules(
         training.max_length, args.overlong, args.unclosed_thought, "error", args.bad_row, part, args.eval_share
     )
-    rows = figure_samples(datasets, processor, rules)
+    rows = figure_samples(datasets, processor, rules, args.max_image_pixels)
     eval_rows = None
     if args.eval_datasets:
-        eval_rows = figure_samples(args.eval_datasets, processor, replace(rules, part="all"))
+        eval_rows = figure_samples(args.eval_datasets, processor, replace(rules, part="all"), args.max_image_pixels)
     elif args.eval_share:
-        eval_rows = figure_samples(datasets, processor, replace(rules, part="eval"))
+        eval_rows = figure_samples(datasets, processor, replace(rules, part="eval"), args.max_image_pixels)
 
     # The run: whether it has begun already, and what it is going to do.
     per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * training.world_size

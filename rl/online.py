@@ -20,7 +20,7 @@ from data_prep.answers import AnswerChecker
 from data_prep.artefacts import hash_model, now
 from data_prep.benchmarks import as_asked, content_hash
 from data_prep.formats import opens_thought
-from data_prep.images import as_rgb, open_image, with_places
+from data_prep.images import as_rgb, open_image, size_of, with_places
 from data_prep.mcts.inputs import Inputs, read_verifiable
 from data_prep.sandbox.client import Sandbox
 from data_prep.sandbox.forms import read_tests
@@ -129,15 +129,15 @@ def load_policy(
 
 def prompts_of(
     inputs: Inputs, reader: Any, instruction: str, longest: int,
-    pass_rate: tuple[float, float] | None, curriculum: bool, dropped: Counter[str],
+    pass_rate: tuple[float, float] | None, curriculum: bool, dropped: Counter[str], max_pixels: int = 0,
 ) -> Dataset:  # fmt: skip
     """A dataset of prompts with the columns that rewards need; what is left out is counted in `dropped`.
 
     `reader`: tokenizer, or the processor where problems have `images`. `longest`: tokens of a prompt. `pass_rate`:
     problems with one from the first to the second number are kept (those that were never tried are left out).
-    `curriculum`: those that are solved most often come first.
+    `curriculum`: those that are solved most often come first. `max_pixels`: larger images are made smaller, counted.
     """
-    rows = []
+    rows, n_smaller = [], 0
     for problem in inputs.problems:
         if problem.get("tests"):
             try:
@@ -151,17 +151,18 @@ def prompts_of(
             continue
         text = as_asked(problem)
         prompt = [{"role": "user", "content": f"{text}\n{instruction}" if instruction else text}]
-        images = problem.get("images") or []
+        images = [as_rgb(image, max_pixels, problem["source"]) for image in problem.get("images") or []]
         if images:
             prompt = with_places(prompt, len(images), problem["source"])
         n_tokens = prompt_tokens(reader, prompt, images)
         if n_tokens > longest:
             dropped[f"prompt longer than {longest:,} tokens"] += 1
             continue
+        n_smaller += sum(size_of(image) > max_pixels for image in problem.get("images") or [])
         rows.append(
             {"prompt": prompt, "problem": text, "problem_id": problem["problem_id"], "answer": problem["answer"],
              "choices": problem.get("choices"), "tests": problem.get("tests"), "pass_rate": rate,
-             "prompt_tokens": n_tokens, **({"images": [as_rgb(image) for image in images]} if images else {})}
+             "prompt_tokens": n_tokens, **({"images": images} if images else {})}
         )  # fmt: skip
     if not rows:
         raise ValueError(f"no problem is left of {len(inputs.problems):,}: {dict(dropped)}")
@@ -169,6 +170,8 @@ def prompts_of(
         if any(row["pass_rate"] is None for row in rows):
             raise ValueError("--curriculum orders problems by pass_rate, which some of them do not have")
         rows.sort(key=lambda row: -row["pass_rate"])
+    if n_smaller:
+        say(f"figures    {n_smaller:,} of more than {max_pixels:,} pixels are made smaller")
     found = Dataset.from_list(rows)
     return found.cast_column("images", List(Image())) if "images" in found.column_names else found
 
@@ -250,25 +253,25 @@ class Run:
 
 def prepare(
     stage: str, args: RolloutArguments, training: RlConfig, model: ModelConfig, reader: Any, folder: Path,
-    figures: bool = False,
+    max_pixels: int = 0,
 ) -> Run:  # fmt: skip
     """Reads the problems, opens the scorer, and finds the checkpoint to go on from. Raises ValueError.
 
-    `reader`: tokenizer, or with `figures` the processor.
+    `reader`: tokenizer, or the processor where `max_pixels` says that problems have figures, of at most so many.
     """
-    started = now()
+    started, figures = now(), max_pixels > 0
     inputs = read_verifiable(args.problems, tests_too=not figures, figures=figures)
     dropped = Counter(inputs.dropped)
     band = (args.pass_rate[0], args.pass_rate[1]) if args.pass_rate else None
     longest = args.max_prompt_length
-    data = prompts_of(inputs, reader, args.instruction, longest, band, args.curriculum, dropped)
+    data = prompts_of(inputs, reader, args.instruction, longest, band, args.curriculum, dropped, max_pixels)
     check_lengths(model, training, data)
     training.shuffle_dataset = not args.curriculum
     held_out = None
     if args.eval_problems:
         measured = read_verifiable(args.eval_problems, tests_too=not figures, figures=figures)
         not_measured = Counter(measured.dropped)
-        held_out = prompts_of(measured, reader, args.instruction, longest, None, False, not_measured)
+        held_out = prompts_of(measured, reader, args.instruction, longest, None, False, not_measured, max_pixels)
         if both := set(held_out["problem_id"]) & set(data["problem_id"]):
             raise ValueError(f"--eval_problems: {len(both):,} of them are in --problems too: give others")
         if not_measured:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.images import open_image, pixel_hash
+from data_prep.images import as_rgb, open_image, pixel_hash, size_of, with_places
 from data_prep.rows import RowError
 
 
@@ -74,3 +74,36 @@ def test_pixels_are_the_same_however_they_are_kept() -> None:
     forms = [encode(DRAWN, "PNG"), encode(DRAWN, "PNG", compress_level=0), encode(DRAWN.convert("RGB"), "BMP")]
     assert len({pixel_hash(one, "row 1") for one in forms}) == 1
     assert pixel_hash(encode(DRAWN.resize((20, 25))), "row 1") != pixel_hash(encode(DRAWN), "row 1")
+
+
+def test_what_every_reader_sees_alike_stays_as_it_is() -> None:
+    plain = encode(DRAWN.convert("RGB"))
+    assert as_rgb(plain, 10_000, "row 1") == plain
+    jpeg = encode(DRAWN.convert("RGB"), "JPEG")
+    assert as_rgb(jpeg, 10_000, "row 1") == jpeg
+    for other in (DRAWN, DRAWN.convert("RGBA"), DRAWN.convert("1")):
+        found = Image.open(io.BytesIO(as_rgb(encode(other), 10_000, "row 1")))
+        assert (found.mode, found.size) == ("RGB", DRAWN.size)
+
+
+@pytest.mark.parametrize("limit", [400, 100, 20])
+def test_what_is_too_large_is_made_smaller(limit: int) -> None:
+    found = as_rgb(encode(DRAWN.convert("RGB")), limit, "row 1")
+    assert 0.4 * limit < size_of(found) <= limit
+    with pytest.raises(RowError, match="row 1: no image"):
+        as_rgb(b"none", limit, "row 1")
+
+
+def test_places_of_images() -> None:
+    def kinds(text: str, n: int) -> list[str]:
+        (found,) = with_places([{"role": "user", "content": text}], n, "row 1")
+        return ["image" if part["type"] == "image" else part["text"] for part in found["content"]]
+
+    assert kinds("Find x.", 2) == ["image", "image", "Find x."]
+    assert kinds("<image>Find x.", 1) == ["image", "Find x."]
+    assert kinds("If <image1> is a, and <image 2> b?", 2) == ["If ", "image", " is a, and ", "image", " b?"]
+    assert kinds("Find <image>.", 0) == ["Find <image>."]
+    with pytest.raises(RowError, match="row 1: 1 places for an image in the text, and 2 images"):
+        kinds("<image>Find x.", 2)
+    with pytest.raises(RowError, match="no user turn"):
+        with_places([{"role": "assistant", "content": "x"}], 1, "row 1")
