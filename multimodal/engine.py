@@ -6,7 +6,8 @@ of that engine, so a continuation does not depend on its batch.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LogitsProce
 
 from data_prep.artefacts import hash_model
 from data_prep.batches import Row, draw
-from data_prep.engines import Completion, sample_seed
+from data_prep.engines import Completion, Request, sample_seed
 from data_prep.images import open_image, with_places
 from data_prep.journal import Journal, completion_key
 from data_prep.tokenization import end_of_turn_texts
@@ -95,32 +96,41 @@ class FigureEngine:
     ) -> list[list[Completion]]:  # fmt: skip
         """`n` continuations of each prompt, in the prompts' order, as `TransformersEngine.sample`."""
         settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
-        keys = [[self._key(p, i, seed, settings) for i in range(n)] for p in prompts]
-        done: dict[str, Completion] = {}
-        missing: dict[str, tuple[FigurePrompt, int]] = {}
-        for prompt, own in zip(prompts, keys, strict=True):
-            for i, key in enumerate(own):
-                if journal and (known := journal.get(key)):
-                    done[key] = known
-                else:
-                    missing[key] = (prompt, i)
+        requests = [Request((j, i), prompt, i) for j, prompt in enumerate(prompts) for i in range(n)]
         # Texts and figures in batches of their own; of similar length, so that little is padding.
-        order = sorted(missing, key=lambda key: (len(missing[key][0].images), len(missing[key][0].text)))
-        bar = tqdm(total=len(done) + len(missing), initial=len(done), desc="sampling", unit=" responses", disable=None)
-        with bar:
-            while order:
-                n_images = len(missing[order[0]][0].images)
-                some = [key for key in order[: self.batch_size] if len(missing[key][0].images) == n_images]
-                order = order[len(some) :]
-                asked = [missing[key] for key in some]
-                rows = [Row(key, [], sample_seed(seed, p.known_by, i)) for key, (p, i) in zip(some, asked, strict=True)]
-                found = self._generate([prompt for prompt, _ in asked], rows, **settings)
-                for key, completion in zip(some, found, strict=True):
-                    done[key] = completion
+        requests.sort(key=lambda request: (len(request.prompt.images), len(request.prompt.text)))
+        done: dict[Any, Completion] = {}
+        with tqdm(total=len(requests), desc="sampling", unit=" responses", disable=None) as bar:
+            for request, completion, _ in self.stream(deque(requests), seed=seed, journal=journal, **settings):
+                done[request.name] = completion
+                bar.update()
+        return [[done[j, i] for i in range(n)] for j in range(len(prompts))]
+
+    def stream(
+        self, requests: deque[Request], *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0,
+        seed: int = 0, journal: Journal | None = None,
+    ) -> Iterator[tuple[Request, Completion, bool]]:  # fmt: skip
+        """Takes requests from the left of the deque and yields each with its completion; see `TransformersEngine`."""
+        settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
+        while requests:
+            some: list[tuple[Request, Row]] = []
+            while requests and len(some) < self.batch_size:
+                request = requests.popleft()
+                key = self._key(request.prompt, request.sample, seed, settings)
+                if journal and (known := journal.get(key)):
+                    yield request, known, True
+                    continue
+                if some and len(some[0][0].prompt.images) != len(request.prompt.images):
+                    requests.appendleft(request)
+                    break
+                some.append((request, Row(key, [], sample_seed(seed, request.prompt.known_by, request.sample))))
+            if some:
+                found = self._generate([request.prompt for request, _ in some], [row for _, row in some], **settings)
+                for (_, row), completion in zip(some, found, strict=True):
                     if journal:
-                        journal.put(key, completion)
-                bar.update(len(some))
-        return [[done[key] for key in own] for own in keys]
+                        journal.put(row.key, completion)
+                for (request, _), completion in zip(some, found, strict=True):
+                    yield request, completion, False
 
     @torch.inference_mode()
     def _generate(

@@ -6,12 +6,17 @@ Hub name, or the name of a model behind OpenAI-compatible servers. With `--adapt
 responses, then `round_samples` at a time up to `n_samples`, until its band of difficulty is settled (the rule and its
 error: `data_prep/bands.py`). Response j to a problem is the same one in any case. Writes an artefact folder of response
 rows, with the columns of their problems, for recipes/curate.py. A killed run goes on when it is started again.
+Problems with a figure are left out, unless the teacher is shown it (`--figures show`: a vision-language model) or is
+told what it shows (`--figures describe`, as RedStar-Geo's text-only teacher): by the column `description`, else by
+Geometry3K's logic forms, else in the words of a vision-language model (`--describer`). Responses carry the figure.
 
     python recipes/distill.py                                                # the shipped base on the small world
     python recipes/distill.py --model_name_or_path Qwen/QwQ-32B-Preview --problems problems.jsonl --n_samples 8
     vllm serve Qwen/QwQ-32B-Preview --port 8000 &                            # 8 GPUs: several servers, all named below
     python recipes/distill.py --model_name_or_path Qwen/QwQ-32B-Preview --problems problems.jsonl --adaptive true \\
         --n_samples 16 --server_urls http://localhost:8000 http://localhost:8001
+    python recipes/distill.py --model_name_or_path Qwen/QwQ-32B-Preview --problems geoqa.jsonl --figures describe \
+        --server_urls http://localhost:8000 --describer Qwen/Qwen2.5-VL-7B-Instruct
 """
 
 import os
@@ -58,6 +63,15 @@ class DistillArguments:
         default="auto", metadata={"help": "precision of the weights in this process; auto: as they are stored"}
     )
     seed: int = field(default=0, metadata={"help": "of the responses"})
+    figures: Literal["leave_out", "show", "describe"] = field(
+        default="leave_out", metadata={"help": "what to do with problems that have a figure"}
+    )
+    describer: str | None = field(
+        default=None, metadata={"help": "vision-language model that describes figures of which nothing else says it"}
+    )
+    describer_urls: list[str] = field(
+        default_factory=list, metadata={"help": "servers of the describer, instead of it in this process"}
+    )
 
 
 def main() -> None:
@@ -84,6 +98,8 @@ def check(args: DistillArguments, plan: PlanArguments) -> None:
         ("batch_size", args.batch_size > 0, "at least 1"),
         ("concurrency", args.concurrency > 0, "at least 1"),
         ("timeout", args.timeout > 0, "above 0"),
+        ("describer", not args.describer or args.figures == "describe", "has no effect without --figures describe"),
+        ("describer_urls", not args.describer_urls or args.describer, "needs the name that they serve: --describer"),
     ):
         if not ok:
             raise ValueError(f"--{name} {getattr(args, name)}: {wanted}")
@@ -94,6 +110,8 @@ def check(args: DistillArguments, plan: PlanArguments) -> None:
 
 
 def distill(args: DistillArguments, plan: PlanArguments) -> None:
+    import pyarrow as pa
+
     from data_prep.answers import AnswerChecker
     from data_prep.artefacts import now, write_artefact
     from data_prep.benchmarks import BOXED, content_hash, read_problems, unique_problems
@@ -101,28 +119,46 @@ def distill(args: DistillArguments, plan: PlanArguments) -> None:
     from data_prep.journal import Journal
     from data_prep.responses import open_engine, prompt_of, response_row, travelling
     from data_prep.sources import DatasetConfig
+    from multimodal.descriptions import answerable, told, with_descriptions
+    from multimodal.engine import open_figure_engine
+    from multimodal.samples import generated
 
     started = now()
     check(args, plan)
+    figures = args.figures != "leave_out"
+    output = Path(args.output_dir)
+    unfinished = output.with_name(f"{output.name}.partial")
     # The problems, each once.
     read = {
-        path: list(read_problems(DatasetConfig(path, args.split, args.config_name, n_rows=args.n_problems)))
+        path: list(
+            read_problems(generated(DatasetConfig(path, args.split, args.config_name, n_rows=args.n_problems)), figures)
+        )
         for path in args.problems
     }
     inputs = {path: content_hash(rows) for path, rows in read.items()}
     n_read = sum(map(len, read.values()))
-    problems, dropped = unique_problems(row for rows in read.values() for row in rows)
+    problems, dropped = unique_problems((row for rows in read.values() for row in rows), figures)
+    if args.figures == "describe":
+        problems = with_descriptions(problems, args, unfinished, dropped)
     if not problems:
         raise ValueError(f"{', '.join(read)}: no problem to ask in {n_read} rows {dict(dropped) or ''}")
     columns, further = travelling(problems)
+    if figures:  # the response is to them, whatever the teacher was told
+        columns = columns.append(pa.field("images", pa.list_(pa.binary())))
+        further = [own | {"images": problem["images"]} for own, problem in zip(further, problems)]
 
     # The teacher, and what it is asked.
-    engine, model_hash, run_name = open_engine(
-        args.model_name_or_path, server_urls=args.server_urls, concurrency=args.concurrency, timeout=args.timeout,
-        batch_size=args.batch_size, dtype=args.dtype,
-    )  # fmt: skip
+    engine: Any
+    if args.figures == "show" and not args.server_urls:
+        engine, model_hash, run_name = open_figure_engine(args.model_name_or_path, args.batch_size, args.dtype)
+    else:
+        engine, model_hash, run_name = open_engine(
+            args.model_name_or_path, server_urls=args.server_urls, concurrency=args.concurrency, timeout=args.timeout,
+            batch_size=args.batch_size, dtype=args.dtype,
+        )  # fmt: skip
     instruction = BOXED if args.instruction is None else args.instruction
-    prompts = [prompt_of(engine, problem, instruction, args.system_prompt) for problem in problems]
+    asked = [told(problem) for problem in problems] if args.figures == "describe" else problems
+    prompts = [prompt_of(engine, problem, instruction, args.system_prompt) for problem in asked]
     args.max_new_tokens = args.max_new_tokens or min(32768, engine.room(prompts))
     least = f"{plan.min_samples} to " if plan.in_rounds else ""
     print(
@@ -133,8 +169,6 @@ def distill(args: DistillArguments, plan: PlanArguments) -> None:
     )  # fmt: skip
 
     # The responses. Their texts are beside the output folder until that is whole; what is in memory are verdicts.
-    output = Path(args.output_dir)
-    unfinished = output.with_name(f"{output.name}.partial")
     with AnswerChecker() as checker, Journal(unfinished / f"{run_name}.jsonl") as journal:
         if n_before := len(journal):
             print(f"resume     {n_before:,} responses of an earlier start are in {journal.path}", flush=True)
@@ -157,11 +191,16 @@ def distill(args: DistillArguments, plan: PlanArguments) -> None:
         write_artefact(
             output, "response", rows(), stage="distill", config=asdict(args) | asdict(plan), seed=args.seed,
             n_read=n_read, dropped=dropped, inputs={args.model_name_or_path: model_hash, **inputs}, columns=columns,
-            extra={"rows_in_of": "problems", **summary, "first_prompt": prompts[0], "started": started},
+            extra={"rows_in_of": "problems", **summary, "first_prompt": getattr(prompts[0], "text", prompts[0]),
+                   "started": started},
         )  # fmt: skip
     journal.path.unlink()
+    for file in unfinished.glob("describe-*.jsonl"):
+        file.unlink()
     with suppress(OSError):  # not empty: another model's responses
         unfinished.rmdir()
+    if args.figures == "describe":
+        print(answerable(problems, [[one.judgement.verdict for one in own] for own in judged]))
     print(table(summary), f"{speed:.2f} responses/s; responses in {args.output_dir}", sep="\n")
     print(f"next       python recipes/curate.py --inputs '{{path: {args.output_dir}}}' --output_dir outputs/curate")
 

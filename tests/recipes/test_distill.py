@@ -236,3 +236,30 @@ def test_what_came_before_a_refusal_is_kept(run: Run, rated: Path, tmp_path: Pat
         assert n_done > 0
         assert server.answered["ok"] <= 128 + 64  # those under way at the refusal, at most
     assert len(responses(tmp_path / "out")) == 128
+
+
+def test_figures_are_shown_described_or_left_out(run: Run, tiny_model: Path, figure_base: Path, tmp_path: Path) -> None:
+    def distilled(model: Path, figures: str) -> tuple[list[dict[str, Any]], str]:
+        done = run(
+            "recipes/distill.py", "--model_name_or_path", model, "--problems", "small-geometry", "--n_problems", 3,
+            "--n_samples", 2, "--max_new_tokens", 8, "--output_dir", tmp_path / figures, "--figures", figures,
+        )  # fmt: skip
+        return responses(tmp_path / figures), done.stdout
+
+    told, said = distilled(tiny_model, "describe")
+    assert "described  3 figures (given): 0 of the problems were solved from the description" in said
+    shown, _ = distilled(figure_base, "show")
+    assert [row["images"] for row in told] == [row["images"] for row in shown]
+    assert all(len(row["images"]) == 1 and "figure shows" not in row["problem"] for row in told)
+    first = json.loads((tmp_path / "describe" / "manifest.json").read_text())["first_prompt"]
+    assert f"The figure shows: {told[0]['description']}" in first
+    refused = run(
+        "recipes/distill.py", "--model_name_or_path", tiny_model, "--problems", "small-geometry", "--n_problems", 3,
+        "--output_dir", tmp_path / "out", check=False,
+    )  # fmt: skip
+    assert "no problem to ask in 3 rows {'has an image': 3}" in one_error_line(refused)
+    without = run(
+        "recipes/distill.py", "--model_name_or_path", tiny_model, "--problems", "small-geometry", "--output_dir",
+        tmp_path / "out", "--describer", figure_base, check=False,
+    )  # fmt: skip
+    assert "has no effect without --figures describe" in one_error_line(without)
