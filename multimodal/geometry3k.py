@@ -23,6 +23,7 @@ from data_prep.sources import DatasetConfig, open_blocks, read_block
 from multimodal.figures import LARGE, AngleLabel, Crowded, Figure, LengthLabel, Style, draw
 from multimodal.samples import encoded
 
+SHEET = Style(896, 20, 2)
 Term = tuple[str, list["Term"]] | str
 SHAPES = (
     "Triangle", "Quadrilateral", "Parallelogram", "Rectangle", "Square", "Rhombus", "Kite", "Trapezoid", "Pentagon",
@@ -151,16 +152,29 @@ def figure_of(row: Mapping[str, Any]) -> Figure:
     return Figure(
         points={name: point for name, point in points.items() if name in named}, lines=lines,
         labels=[
-            *(LengthLabel(a, b, text.replace(" ", "")) for (a, b), text in lengths.items()),
-            *(AngleLabel(a, b, c, text.replace(" ", "")) for (a, b, c), text in angles.items()),
+            *(LengthLabel(a, b, as_drawn(text)) for (a, b), text in lengths.items()),
+            *(AngleLabel(a, b, c, as_drawn(text)) for (a, b, c), text in angles.items()),
         ],
         circles=list(circles.items()), equal=equal, parallel=parallel, right=right,
     )  # fmt: skip
 
 
-def redrawn(row: Mapping[str, Any], style: Style = LARGE) -> Image.Image:
-    """Raises ValueError where the figure cannot be drawn from what the row says, Crowded among them."""
-    return draw(figure_of(row), style)
+def as_drawn(text: str) -> str:
+    """A label without LaTeX: 7√2, 4/7, 2π."""
+    text = re.sub(r"\\sqrt\{?(\w+)\}?", r"√\1", text.replace(" ", ""))
+    text = re.sub(r"\\frac\{(.+?)\}\{(.+?)\}", r"\1/\2", text)
+    return re.sub(r"[\\{}$]", "", text.replace("\\pi", "π").replace("\\angle", "∠").replace("\\circ", "°"))
+
+
+def redrawn(row: Mapping[str, Any]) -> Image.Image:
+    """In the style LARGE, on a larger sheet where labels find no place on that. Raises ValueError where the figure
+    cannot be drawn from what the row says, Crowded among them.
+    """
+    figure = figure_of(row)
+    try:
+        return draw(figure, LARGE)
+    except Crowded:
+        return draw(figure, SHEET)
 
 
 def problem_rows(path: str, counts: Counter[str]) -> Iterator[dict[str, Any]]:

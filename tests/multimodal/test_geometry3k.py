@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from multimodal.figures import AngleLabel, LengthLabel
-from multimodal.geometry3k import described, figure_of, forms_of, parse, problem_rows, redrawn
+from multimodal.geometry3k import as_drawn, described, figure_of, forms_of, parse, problem_rows, redrawn
 
 ROW: dict[str, Any] = {
     "text_logic_forms": ["Find(x)"],
@@ -60,6 +60,11 @@ def test_a_figure_has_what_its_forms_say_upright() -> None:
     drawn = np.asarray(redrawn(ROW))
     assert drawn.shape == (448, 448, 3)
     assert 1000 < (drawn < 128).sum() < 60_000
+
+
+def test_labels_are_drawn_as_people_write_them() -> None:
+    written = {"7 \\sqrt { 2 }": "7√2", "\\frac{4}{7}": "4/7", "2 \\pi": "2π", "x + 1": "x+1", "∠4": "∠4"}
+    assert {text: as_drawn(text) for text in written} == written
 
 
 def test_a_point_without_a_position_is_said() -> None:
