@@ -12,7 +12,7 @@ OFFLINE := HF_HUB_OFFLINE=1
 PYTEST := $(OFFLINE) OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart study-difficulty study-search study-ppm study-rl test test-all lint format bench clean
+.PHONY: help quickstart study-difficulty study-search study-ppm study-rl study-geometry test test-all lint format bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -40,6 +40,10 @@ study-ppm: $(VENV)/installed  ## what does a process preference model bring, at 
 
 study-rl: $(VENV)/installed  ## ways of paying rollouts: which help, which are exploited? (SETTING=smoke: minutes)
 	$(OFFLINE) $(BIN)/python -m rl.study --setting $(SETTING) $(if $(filter decide,$(SETTING)),--report_dir reports/rl)
+
+study-geometry: $(VENV)/installed  ## Long-CoT for figures, and are they looked at? (SETTING=smoke: minutes)
+	$(OFFLINE) $(BIN)/python -m multimodal.study --setting $(SETTING) \
+		$(if $(filter decide,$(SETTING)),--report_dir reports/geometry)
 
 quickstart: $(VENV)/installed  ## from problems to a reasoner on the small world, on a CPU
 	$(OFFLINE) $(BIN)/python recipes/quickstart.py
