@@ -85,6 +85,7 @@ def qwen() -> tuple[Any, Any]:
 
 def internvl() -> tuple[Any, Any]:
     from transformers import (
+        AutoTokenizer,
         GotOcr2ImageProcessor,
         InternVLConfig,
         InternVLForConditionalGeneration,
@@ -93,10 +94,10 @@ def internvl() -> tuple[Any, Any]:
         Qwen2Config,
     )
 
-    tokenizer, (image, start, end, _) = with_tokens("<IMG_CONTEXT>", "<img>", "</img>", "<video>")
-    tokenizer.start_image_token, tokenizer.end_image_token = "<img>", "</img>"
-    tokenizer.context_image_token, tokenizer.video_token = "<IMG_CONTEXT>", "<video>"
-    tokenizer.start_image_token_id, tokenizer.end_image_token_id, tokenizer.context_image_token_id = start, end, image
+    names = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
+             "video_token": "<video>"}  # fmt: skip
+    tokenizer = AutoTokenizer.from_pretrained(CHECKPOINTS / "small", extra_special_tokens=names)
+    image = tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
     config = InternVLConfig(
         vision_config={
             "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
