@@ -102,7 +102,7 @@ def unseen(measured: Sequence[Line]) -> dict[str, str]:
     if own > SURE * math.sqrt(own * (1 - own) / float(measured[-1]["eval_figures/problems"])) and (
         difference < SURE / 2 * uncertain
     ):
-        return {"unseen": f"{told}: figures are hardly used; look at the problems, and train the vision tower"}
+        return {"unseen": f"{told}, no more than chance could make: look at the problems, train the vision tower"}
     if before - difference > SURE * math.hypot(uncertain, uncertain_before):
         return {"unseen": f"{told}, a difference that was {before:.0%}: the policy learns to do without figures"}
     return {}

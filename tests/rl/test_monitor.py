@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rl.monitor import Monitor, first_warnings, main
+from rl.monitor import Monitor, first_warnings, main, warnings_of
 
 
 def log(n: int = 150, seed: int = 0, **curves: Any) -> list[dict[str, Any]]:
@@ -100,3 +100,18 @@ def test_the_command_reads_a_run(
     monkeypatch.setattr("sys.argv", ["monitor", str(tmp_path / "nothing")])
     with pytest.raises(SystemExit, match=r"no trainer_state\.json"):
         main()
+
+
+def measured(step: int, own: float, blank: float, swapped: float, n: int = 200) -> dict[str, float]:
+    figures = {"blank": blank, "swapped": swapped, "problems": float(n)}
+    found = {f"eval_figures/{name}": value for name, value in figures.items()}
+    return {"step": step, "eval_rewards/outcome/mean": own, **found}
+
+
+def test_figures_that_are_not_used_or_less_and_less() -> None:
+    used = [measured(10, 0.5, 0.05, 0.1), measured(20, 0.7, 0.05, 0.1)]
+    assert warnings_of(used) == {}
+    assert "no more than chance" in warnings_of([measured(10, 0.5, 0.05, 0.48)])["unseen"]
+    shrunk = [measured(10, 0.5, 0.05, 0.05), measured(20, 0.5, 0.05, 0.3)]
+    assert "learns to do without" in warnings_of(shrunk)["unseen"]
+    assert warnings_of([measured(10, 0.02, 0.02, 0.02, n=50)]) == {}  # nothing is right yet
