@@ -8,8 +8,9 @@ tower sees 112 x 112 pixels as 49 tokens. One process, CPU or GPU:
 
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,21 @@ def batch_of(processor: Any, documents: list[tuple[Any, list[tuple[str, bool]]]]
     }
 
 
+def batches(args: PretrainArguments, processor: Any) -> Iterator[dict[str, Any]]:
+    """Endless: documents with figures, and every so often one of texts alone; depends on the seed only."""
+    from data_prep.small_world.base_corpus import documents
+    from multimodal.base_corpus import computations, figures
+
+    with_figure, sums, texts = figures(args.seed), computations(args.seed), documents(args.seed, n_growing=0)
+    for step in count():
+        some: list[tuple[Any, list[tuple[str, bool]]]]
+        if step % TEXT_EVERY != TEXT_EVERY - 1:
+            some = [(image, document) for _, image, document in islice(with_figure, args.figures_per_step)]
+        else:
+            some = [(None, next(sums)) for _ in range(2)] + [(None, document) for _, document in islice(texts, 4)]
+        yield batch_of(processor, some)
+
+
 def accuracy(model: Any, processor: Any, n_documents: int) -> dict[str, float]:
     """By kind of document, the share of trained segments of which every token is the model's first choice."""
     import torch
@@ -104,15 +120,18 @@ def percent(shares: dict[str, float]) -> str:
 
 def pretrain(args: PretrainArguments) -> None:
     import torch
+    from torch.utils.data import DataLoader, IterableDataset
     from tqdm.auto import trange
 
     from data_prep.artefacts import MANIFEST, atomic_folder, library_versions, now, write_json
     from data_prep.small_world import CHECKPOINTS
-    from data_prep.small_world.base_corpus import documents
-    from multimodal.base_corpus import computations, figures
     from multimodal.base_model import new_base
     from multimodal.samples import VERSION, content_hash
     from rl.muon import optimizers_of
+
+    class Batches(IterableDataset):
+        def __iter__(self) -> Iterator[dict[str, Any]]:
+            return batches(args, processor)
 
     if Path(args.output_dir).exists():
         raise FileExistsError(f"{args.output_dir} exists already: choose another --output_dir or remove it")
@@ -122,16 +141,12 @@ def pretrain(args: PretrainArguments) -> None:
     model.to(device).train()
     optimizers, schedules = optimizers_of(model, args.learning_rate, args.n_steps)
     print(f"model   {model.num_parameters() / 1e6:.2f} M parameters", flush=True)
-    with_figure, sums, texts = figures(args.seed), computations(args.seed), documents(args.seed, n_growing=0)
     smooth: dict[bool, float] = {}
+    # Figures are drawn, and texts tokenised, in a process beside this one.
+    loader = iter(DataLoader(Batches(), batch_size=None, num_workers=1, prefetch_factor=8))
     for step in (bar := trange(args.n_steps, unit=" steps")):
-        has_figures = step % TEXT_EVERY != TEXT_EVERY - 1
-        some: list[tuple[Any, list[tuple[str, bool]]]]
-        if has_figures:
-            some = [(image, document) for _, image, document in islice(with_figure, args.figures_per_step)]
-        else:
-            some = [(None, next(sums)) for _ in range(2)] + [(None, document) for _, document in islice(texts, 4)]
-        batch = {name: value.to(device) for name, value in batch_of(processor, some).items()}
+        batch = {name: value.to(device) for name, value in next(loader).items()}
+        has_figures = "pixel_values" in batch
         loss = model(**batch, use_cache=False).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
