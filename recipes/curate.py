@@ -81,8 +81,13 @@ def report(settings: Settings, manifest: dict) -> None:
         f"result      {manifest['rows_out']:,} of {manifest['rows_in']:,} rows in {output}; look at {output}/index.html"
     )
     if settings.input.rows == "samples" and manifest["rows_out"]:
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        images = pq.read_table(f"{output}/data-00000.parquet", columns=["images"])["images"]
+        stage = "sft_geometry" if pc.any(pc.greater(pc.list_value_length(images), 0)).as_py() else "sft_longcot"
         print(
-            "next        accelerate launch recipes/sft_longcot.py --model_name_or_path MODEL "
+            f"next        accelerate launch recipes/{stage}.py --model_name_or_path MODEL "
             f"--datasets '{{path: {output}}}'"
         )
 

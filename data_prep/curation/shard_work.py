@@ -84,6 +84,7 @@ class Problem:
     tokens: list[str]
     masked: str
     group: int
+    pixels: str = ""  # hashes of its figures: what has to be equal, as numbers have
     matches: list[Match] = field(default_factory=list)
     score: float | None = None
 
@@ -279,7 +280,7 @@ def distinct_problems(candidates: list[Candidate]) -> list[Problem]:
         if problem is None:
             found = tokens(candidate.problem)
             group = hash_text(f"{' '.join(found)}\0{drawing(candidate.problem)}\0{pixels.hex()}")
-            problem = known[key] = Problem(candidate.problem, found, masked(found), group)
+            problem = known[key] = Problem(candidate.problem, found, masked(found), group, pixels.hex())
         candidate.about = problem
     return list(known.values())
 
@@ -320,6 +321,8 @@ def check_length(row: Candidate, settings: Settings) -> Fault | None:
     ):
         if text is None or (what == "response" and settings.input.rows == "problems"):
             continue
+        if what == "problem" and row.images:
+            low = 1  # "Find x." says enough below a figure
         if not low <= len(text) <= high:
             return f"{what} too {'short' if len(text) < low else 'long'}", f"{len(text)} characters"
     return None
@@ -431,7 +434,7 @@ def as_tables(candidates: list[Candidate], problems: list[Problem], settings: Se
             if known.answer is None and candidate.answer is not None:
                 first[candidate.about.group] = candidate
     texts = [problem.masked for problem in about.values()]
-    hashed = np.array([hash_text(numbers(problem.tokens)) for problem in about.values()], np.int64)
+    hashed = np.array([hash_text(numbers(problem.tokens) + problem.pixels) for problem in about.values()], np.int64)
     signature = signatures(texts)
     tables = {
         "index": pa.Table.from_pylist(index, INDEX),

@@ -245,3 +245,18 @@ def test_shard_numbers_do_not_depend_on_what_is_done(tmp_path: Path) -> None:
         (s.number, s.first_row, s.n_bytes) for s in everything
     ]
     assert [len(s.lines or b"") > 0 for s in again] == [False, False, True]
+
+
+def test_problems_with_figures_are_one_only_if_their_figures_are(
+    curated: Callable[..., Curated], tmp_path: Path
+) -> None:
+    """Thousands of them say "Find x.", which is long enough below a figure."""
+    for colour in range(3):
+        Image.new("L", (5, 4), colour).save(tmp_path / f"{colour}.png")
+    Image.new("L", (5, 4), 0).save(tmp_path / "again.bmp")
+    rows = [
+        {**solved("Find x.", "1"), "images": [name]} for name in ("0.png", "1.png", "2.png", "again.bmp")
+    ] + [solved("Find x.", "1")]  # fmt: skip
+    result = curated(write_jsonl(tmp_path / "rows.jsonl", rows), *OPTIONS)
+    assert result.dropped["length: problem too short"] == 1
+    assert len({row["problem_id"] for row in result.rows}) == 3
