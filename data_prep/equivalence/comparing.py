@@ -303,11 +303,11 @@ def is_whole(value: Scalar) -> bool:
 def rounds_to(exact: Any, rounded: Any, digits: int) -> bool:
     """Whether a number has this rounding to so many significant digits (the last digit may be cut instead).
 
-    Digits beyond the 15th, which computers print, are those of double precision and need not be right.
+    Of 16 or 17 digits, which is how computers print double precision, the last ones need not be right.
     """
     if rounded == 0 or exact == 0:
         return False
-    places = min(digits, 15) - 1 - int(context.floor(context.log10(abs(rounded))))
+    places = (15 if digits in (16, 17) else digits) - 1 - int(context.floor(context.log10(abs(rounded))))
     return bool(abs(exact - rounded) < context.mpf(10) ** -places / 2 * (1 + context.mpf(10) ** -12))
 
 
