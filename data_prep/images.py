@@ -57,6 +57,13 @@ def open_image(encoded: bytes, where: str) -> Image.Image:
     return image.convert("RGB")
 
 
+def encoded(image: Image.Image) -> bytes:
+    """As PNG."""
+    found = io.BytesIO()
+    image.save(found, format="PNG")
+    return found.getvalue()
+
+
 def pixel_hash(image: Image.Image | bytes, where: str) -> bytes:
     """SHA-256 of size and RGB pixels: the same for a picture however it is encoded without loss. Raises RowError."""
     if isinstance(image, bytes):
@@ -139,9 +146,7 @@ def as_rgb(image: bytes, max_pixels: int, where: str) -> bytes:
     scale = min(1.0, (max_pixels / (found.width * found.height)) ** 0.5)
     if scale < 1:
         found = found.resize([max(SMALLEST, int(side * scale)) for side in found.size], Image.Resampling.LANCZOS)
-    encoded = io.BytesIO()
-    found.save(encoded, format="PNG")
-    return encoded.getvalue()
+    return encoded(found)
 
 
 def size_of(image: bytes) -> int:
@@ -152,6 +157,4 @@ def size_of(image: bytes) -> int:
 
 def data_url(image: bytes, where: str) -> str:
     """The image as PNG in a URL, as chat servers take it. Raises RowError."""
-    encoded = io.BytesIO()
-    open_image(image, where).save(encoded, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(encoded.getvalue()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(encoded(open_image(image, where))).decode()}"

@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from data_prep.images import open_image
-from multimodal.samples import encoded
+from data_prep.images import encoded, open_image
 
 Control = Literal["blank", "swapped"]
 CONTROLS: tuple[Control, ...] = ("blank", "swapped")

@@ -17,13 +17,14 @@ from datasets import Dataset
 from PIL import Image
 from tqdm.auto import tqdm
 
+from data_prep.benchmarks import folder_of
 from data_prep.formats import is_unclosed, to_sample
-from data_prep.images import MAX_PIXELS, as_rgb, images_of, open_image, pixel_hash, size_of, with_places
+from data_prep.images import MAX_PIXELS, as_rgb, encoded, images_of, open_image, pixel_hash, size_of, with_places
 from data_prep.rows import RowError, problem_id
 from data_prep.sources import DatasetConfig, open_blocks, read_block
 from data_prep.tokenization import IGNORED, Rules, Tally, end_of_turn_texts, part_of, render
 from multimodal.controls import Control, other_figures
-from multimodal.samples import encoded, generated
+from multimodal.samples import generated
 
 OF_TOKENS = ("input_ids", "token_type_ids", "mm_token_type_ids")  # what a processor says of every token
 BLANK = 112  # pixels of a side of a figure that shows nothing
@@ -37,9 +38,8 @@ def open_rows(
     `small-geometry` are generated samples.
     """
     for block in open_blocks(generated(dataset), kinds):
-        folder_of_file = Path(block.file).parent if Path(block.file).exists() else None
         for where, row in read_block(block):
-            yield where, row, folder_of_file
+            yield where, row, folder_of(block.file)
 
 
 def own_id(row: Mapping[str, Any], images: Sequence[bytes], where: str) -> str:

@@ -17,11 +17,10 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from data_prep.artefacts import write_artefact
-from data_prep.images import pixel_hash
+from data_prep.images import encoded, pixel_hash
 from data_prep.rows import problem_id
 from data_prep.sources import DatasetConfig, open_blocks, read_block
 from multimodal.figures import LARGE, AngleLabel, Crowded, Figure, LengthLabel, Style, draw
-from multimodal.samples import encoded
 
 SHEET = Style(896, 20, 2)
 Term = tuple[str, list["Term"]] | str

@@ -1,7 +1,6 @@
 """Generated geometry problems as rows with their figures: problems and samples, made on demand, kept in the cache."""
 
 import hashlib
-import io
 import json
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,7 +13,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from data_prep.artefacts import cache_folder, write_artefact
-from data_prep.images import pixel_hash
+from data_prep.images import encoded, pixel_hash
 from data_prep.rows import problem_id
 from data_prep.sources import DatasetConfig
 from multimodal.figures import LARGE, TINY, Style
@@ -32,13 +31,6 @@ GENERATOR = hashlib.sha256(
         (Path(__file__).parent / name).read_bytes() for name in ("figures.py", "problems.py", "traces.py", "samples.py")
     )
 ).hexdigest()[:12]
-
-
-def encoded(image: Image.Image) -> bytes:
-    """As PNG."""
-    found = io.BytesIO()
-    image.save(found, format="PNG")
-    return found.getvalue()
 
 
 def problem_row(problem: GeometryProblem, image: Image.Image) -> dict[str, Any]:

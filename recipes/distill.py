@@ -15,7 +15,7 @@ Geometry3K's logic forms, else in the words of a vision-language model (`--descr
     vllm serve Qwen/QwQ-32B-Preview --port 8000 &                            # 8 GPUs: several servers, all named below
     python recipes/distill.py --model_name_or_path Qwen/QwQ-32B-Preview --problems problems.jsonl --adaptive true \\
         --n_samples 16 --server_urls http://localhost:8000 http://localhost:8001
-    python recipes/distill.py --model_name_or_path Qwen/QwQ-32B-Preview --problems geoqa.jsonl --figures describe \
+    python recipes/distill.py --model_name_or_path Qwen/QwQ-32B-Preview --problems geoqa.jsonl --figures describe \\
         --server_urls http://localhost:8000 --describer Qwen/Qwen2.5-VL-7B-Instruct
 """
 

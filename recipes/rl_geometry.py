@@ -107,7 +107,7 @@ def train(args: GeometryRlArguments, training: Any, model_args: Any, folder: Pat
         ),
         f"model      {folder}",
         *seen(folder, trainer.state.log_history),
-        f"next       python recipes/evaluate.py --model_name_or_path {folder} --benchmarks redstar-geo",
+        f"next       python recipes/evaluate.py --model_name_or_path {folder} --benchmarks redstar-geo geoqa=FILE",
     )
 
 

@@ -40,7 +40,9 @@ def warnings_of(history: Sequence[Line]) -> dict[str, str]:
       shrunk.
     """
     lines = [line for line in history if "reward" in line]
-    found = unseen([line for line in history if "eval_figures/problems" in line])
+    found = unseen(
+        [line for line in history if "eval_figures/problems" in line and line["eval_rewards/outcome/mean"] is not None]
+    )
     if len(lines) < WINDOW:
         return found
     last = lines[-WINDOW:]
