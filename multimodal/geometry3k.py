@@ -21,6 +21,7 @@ from data_prep.images import encoded, pixel_hash
 from data_prep.rows import problem_id
 from data_prep.sources import DatasetConfig, open_blocks, read_block
 from multimodal.figures import LARGE, AngleLabel, Crowded, Figure, LengthLabel, Style, draw
+from rl.runs import user_errors
 
 SHEET = Style(896, 20, 2)
 Term = tuple[str, list["Term"]] | str
@@ -212,7 +213,8 @@ def main() -> None:
     parser.add_argument("--output_dir", required=True, help="folder for the problems, new")
     args = parser.parse_args()
     counts: Counter[str] = Counter()
-    rows = list(tqdm(problem_rows(args.path, counts), unit=" figures", disable=None))
+    with user_errors():
+        rows = list(tqdm(problem_rows(args.path, counts), unit=" figures", disable=None))
     n_read = counts.pop("read")
     write_artefact(
         Path(args.output_dir), "problem", rows, stage="geometry3k", config={"path": args.path}, seed=0,
